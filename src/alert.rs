@@ -1,0 +1,202 @@
+//! What people are told in events of the collector's own: alerts, and heartbeats. They go the way of all events, to every output.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::health::catalogue::what_we_do;
+use crate::health::{Alert, Cause, Class, Impact, Row, Standing};
+use crate::model::{IntegrationId, OutputId, Timestamp};
+use crate::store::Notice;
+
+/// A tag of this name is the Mimecast account code, which support asks for.
+const ACCOUNT_CODE: &str = "account_code";
+/// Where Mimecast tells of incidents.
+const STATUS_PAGE: &str = "https://status.mimecast.com";
+/// So many failures in a row, and an incident of the vendor's becomes likely.
+const INCIDENT_AFTER: u32 = 5;
+
+/// Whom an alert is about.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct About {
+    /// The integration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub integration: Option<IntegrationId>,
+    /// Its tags.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// The log type, or the function of the API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+    /// The output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputId>,
+    /// How a new secret is taken up.
+    #[serde(skip)]
+    pub renewal: Renewal,
+}
+
+/// How the program takes up a new secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Renewal {
+    /// There is none.
+    #[default]
+    None,
+    /// It stands in a file, which is looked at.
+    Watched,
+    /// It is fixed for a run.
+    Restart,
+}
+
+impl Renewal {
+    /// By whether a secret stands in a file.
+    #[must_use]
+    pub const fn of_file(is_file: bool) -> Self {
+        if is_file {
+            Self::Watched
+        } else {
+            Self::Restart
+        }
+    }
+}
+
+/// An alert as it is delivered. Members are added, never changed.
+#[derive(Debug, Serialize)]
+struct Event<'a> {
+    event: &'static str,
+    alert: &'static str,
+    severity: &'static str,
+    subject: &'a str,
+    #[serde(flatten)]
+    about: &'a About,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_code: Option<&'a String>,
+    code: &'a str,
+    what: String,
+    state: &'static str,
+    since: String,
+    #[serde(flatten)]
+    trouble: Option<Trouble<'a>>,
+    time: String,
+    version: &'static str,
+}
+
+/// What is known while it lasts.
+#[derive(Debug, Serialize)]
+struct Trouble<'a> {
+    /// What the answer itself said.
+    said: &'a str,
+    attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_attempt: Option<String>,
+    collector: String,
+    to_do: String,
+    /// What a support case needs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    request_ids: Vec<&'a String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    endpoint: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_page: Option<&'static str>,
+}
+
+impl About {
+    /// What a person can do about a row's trouble, to the last step.
+    #[must_use]
+    pub fn to_do(&self, row: &Row) -> String {
+        let last = match (row.class, self.renewal) {
+            (Class::CredentialRejected | Class::ClockSkewed, Renewal::Watched) => {
+                " A new secret in its file is noticed within three minutes."
+            }
+            (Class::CredentialRejected | Class::ClockSkewed, Renewal::Restart) => {
+                " A new secret is taken up by: systemctl restart mimecast-collector."
+            }
+            (
+                Class::CredentialStale
+                | Class::ClockSkewed
+                | Class::LockedOut
+                | Class::CredentialRejected
+                | Class::Forbidden
+                | Class::RequestInvalid
+                | Class::Transient
+                | Class::Throttled
+                | Class::CursorInvalid
+                | Class::RecordRejected,
+                _,
+            ) => "",
+        };
+        format!("{}{last}", row.guidance())
+    }
+
+    /// The event of an alert that the step from `before` to `after` came to.
+    #[must_use]
+    pub fn notice(
+        &self,
+        subject: &str,
+        alert: Alert,
+        (before, after): (&Standing, &Standing),
+        now: Timestamp,
+    ) -> Notice {
+        let raised = after.raised.as_ref().or(before.raised.as_ref());
+        let code = raised.map_or("", |raised| raised.code.as_str());
+        let cause = after.state.cause();
+        let event = Event {
+            event: "alert",
+            alert: alert.as_str(),
+            severity: cause.map_or("info", severity),
+            subject,
+            about: self,
+            account_code: self.tags.get(ACCOUNT_CODE),
+            code,
+            what: what(cause, code),
+            state: after.state.as_str(),
+            since: raised.map_or(now, |raised| raised.since).to_string(),
+            trouble: cause.map(|cause| Trouble::of(cause, self, after, now)),
+            time: now.to_string(),
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        Notice::new("alert", &event, now)
+    }
+}
+
+impl<'a> Trouble<'a> {
+    fn of(cause: &'a Cause, about: &About, after: &Standing, now: Timestamp) -> Self {
+        let row = cause.row();
+        let attempts = after.state.attempts();
+        let (method, endpoint) = match cause.endpoint.split_once(' ') {
+            Some((method, path)) if method.bytes().all(|b| b.is_ascii_uppercase()) => {
+                (Some(method), path)
+            }
+            Some(_) | None => (None, cause.endpoint.as_str()),
+        };
+        let vendors = cause.status >= 500 && cause.origin.is_mimecast();
+        Self {
+            said: &cause.detail,
+            attempts,
+            next_attempt: after.state.next_allowed(now).map(|at| at.to_string()),
+            collector: what_we_do(row),
+            to_do: about.to_do(row),
+            request_ids: cause.request_id.iter().chain(&cause.earlier).collect(),
+            method,
+            endpoint,
+            status_page: (vendors && attempts >= INCIDENT_AFTER).then_some(STATUS_PAGE),
+        }
+    }
+}
+
+fn severity(cause: &Cause) -> &'static str {
+    match cause.row().impact {
+        Impact::High => "high",
+        Impact::Medium => "medium",
+        Impact::Low => "low",
+    }
+}
+
+fn what(cause: Option<&Cause>, code: &str) -> String {
+    match cause {
+        None => format!("recovered from {code}"),
+        Some(cause) if cause.is_listed() => cause.row().title.to_owned(),
+        Some(cause) => format!("{} (an unlisted code: please report it)", cause.row().title),
+    }
+}

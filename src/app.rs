@@ -1,0 +1,313 @@
+//! Wiring and shutdown: what a configuration becomes, and how it ends.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::{ControlError, Handler, Request, Server, socket_path, state_socket};
+use crate::mimecast::client::Limits;
+use crate::model::{OutputId, StreamId};
+use crate::poll::Shared;
+use crate::settings::Problems;
+use crate::signals::Signal;
+use crate::status::{Report, SpoolReport, Status};
+use crate::store::{PositionRecord, Snapshot, Store, StoreError};
+use crate::subject::Context;
+use crate::supervisor::{Order, PrepareError, Supervisor, flatten, prepare};
+use crate::systemd::Manager;
+
+/// Requests to Mimecast that may be out at once, over all integrations.
+const REQUESTS: usize = 64;
+/// For the batches that are out when the program is asked to stop; an output's own time-outs are longer.
+const GRACE: Duration = Duration::from_secs(20);
+/// From one line of status in the log to the next.
+const STATUS_LINE: Duration = Duration::from_secs(60);
+
+/// Why the program cannot start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Config(#[from] Problems),
+    /// Something that the configuration names cannot be used.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// The state directory cannot be used, or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A reload named another state directory.
+    #[error("state_dir is now {0}: that needs a restart")]
+    StateDirChanged(PathBuf),
+    /// The control socket cannot be made.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
+
+/// Runs `config` until a signal says to stop; on a reload, what `load` gives then.
+///
+/// # Errors
+/// What kept it from starting, or the store's failure. All state is durable at any moment.
+pub async fn run(
+    config: Config,
+    clock: Clock,
+    mut signals: mpsc::Receiver<Signal>,
+    load: impl Fn() -> Result<Config, Problems>,
+) -> Result<(), AppError> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    config.check_secrets()?;
+    let prepared = prepare(&config)?;
+    let (store, store_task) = open_store(config.state_dir.clone(), clock.clone()).await?;
+    let control = Server::bind(&socket_path(&config.state_dir))?
+        .linked_at(&state_socket(&config.state_dir))?;
+    let context = Context {
+        status: Status::new(&config.state_dir, clock.now()),
+        store,
+        clock,
+    };
+    let shared = Shared {
+        context: context.clone(),
+        requests: Arc::new(Semaphore::new(REQUESTS)),
+    };
+
+    let mut services: JoinSet<Result<(), StoreError>> = JoinSet::new();
+    let (store_stop, control_stop) = (CancellationToken::new(), CancellationToken::new());
+    services.spawn(store_task.run(store_stop.clone()));
+    let (asks, mut asked) = mpsc::channel(1);
+    let desk = Desk {
+        context: context.clone(),
+        spool_limit: config.spool.max_bytes,
+        asks,
+    };
+    let stop = control_stop.clone();
+    services.spawn(async move {
+        control.run(desk, stop).await;
+        Ok(())
+    });
+
+    let mut supervisor =
+        Supervisor::new(shared, Limits::new(config.state_dir.clone()), config.spool);
+    supervisor.apply(prepared).await?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        state_dir = %config.state_dir.display(),
+        integrations = config.integrations.len(),
+        outputs = config.outputs.len(),
+        "running"
+    );
+    let manager = Manager::from_environment();
+    manager.ready();
+    let mut watchdog = tokio::time::interval(manager.watchdog().unwrap_or(STATUS_LINE));
+    let mut minute = tokio::time::interval(STATUS_LINE);
+    minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    minute.reset();
+    let result = loop {
+        tokio::select! {
+            biased;
+            signal = signals.recv() => match signal {
+                Some(Signal::Stop | Signal::StopNow) | None => break Ok(()),
+                Some(Signal::Reload) => {
+                    manager.reloading();
+                    reload(&mut supervisor, &config.state_dir, &load).await?;
+                    manager.ready();
+                }
+            },
+            ended = supervisor.ended() => match ended {
+                // Stopped by a reload.
+                Ok(()) => {}
+                Err(error) => break Err(error),
+            },
+            Some(ended) = services.join_next() => break flatten(ended),
+            Some(Ask { order, reply }) = asked.recv() => {
+                let done = supervisor.obey(order).await?;
+                // An asker that has gone away needs no answer.
+                drop(reply.send(done));
+            }
+            _ = minute.tick() => {
+                supervisor.look_at_secrets().await?;
+                manager.status(&log_status(&context).await?);
+            }
+            _ = watchdog.tick() => manager.alive(),
+        }
+    };
+    manager.stopping();
+    tracing::info!("stopping");
+    control_stop.cancel();
+    let stopped = tokio::select! {
+        () = supervisor.stop() => true,
+        () = tokio::time::sleep(GRACE) => false,
+        Some(Signal::StopNow) = signals.recv() => false,
+    };
+    if !stopped {
+        tracing::warn!(
+            "stopped before the batches that were out were answered: they are sent again at the next start"
+        );
+    }
+    store_stop.cancel();
+    while let Some(ended) = services.join_next().await {
+        flatten(ended)?;
+    }
+    tracing::info!("stopped");
+    Ok(result?)
+}
+
+/// Does what a start does before anything is sent or written: reads the secrets, builds the clients.
+///
+/// # Errors
+/// The first thing that cannot be used.
+pub fn check(config: &Config) -> Result<(), AppError> {
+    config.check_secrets()?;
+    prepare(config)?;
+    Ok(())
+}
+
+async fn open_store(
+    root: PathBuf,
+    clock: Clock,
+) -> Result<(Store, crate::store::StoreTask), StoreError> {
+    let open = move || Store::open(&root, clock);
+    flatten(tokio::task::spawn_blocking(open).await)
+}
+
+/// Takes up the configuration as it is now; a wrong one changes nothing.
+async fn reload(
+    supervisor: &mut Supervisor,
+    state_dir: &Path,
+    load: &impl Fn() -> Result<Config, Problems>,
+) -> Result<(), StoreError> {
+    let prepared = load().map_err(AppError::from).and_then(|config| {
+        config.check_secrets()?;
+        if config.state_dir != state_dir {
+            return Err(AppError::StateDirChanged(config.state_dir));
+        }
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(prepare(&config)?)
+    });
+    match prepared {
+        Ok(prepared) => {
+            supervisor.apply(prepared).await?;
+            tracing::info!("the configuration was read again");
+        }
+        Err(error) => {
+            for line in error.to_string().lines() {
+                tracing::error!("reload refused, nothing has changed: {line}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is asked of the loop that owns the supervisor.
+#[derive(Debug)]
+struct Ask {
+    order: Order,
+    reply: oneshot::Sender<Result<String, String>>,
+}
+
+/// Answers the control socket.
+#[derive(Clone, Debug)]
+struct Desk {
+    context: Context,
+    spool_limit: u64,
+    asks: mpsc::Sender<Ask>,
+}
+
+impl Handler for Desk {
+    async fn handle(&self, request: Request) -> Result<serde_json::Value, String> {
+        match request {
+            Request::Status => {
+                let stored = self.context.store.snapshot().await;
+                let stored = stored.map_err(|_| STOPPING.to_owned())?;
+                let report = report(&self.context, &stored, self.spool_limit);
+                serde_json::to_value(report).map_err(|e| e.to_string())
+            }
+            Request::Resume { name } => self.order(Order::Resume { name }).await,
+            Request::Pause { name, seconds } => {
+                let duration = seconds.map(Duration::from_secs);
+                self.order(Order::Pause { name, duration }).await
+            }
+        }
+    }
+}
+
+const STOPPING: &str = "the collector is stopping";
+
+impl Desk {
+    async fn order(&self, order: Order) -> Result<serde_json::Value, String> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.asks.send(Ask { order, reply }).await;
+        asked.map_err(|_| STOPPING.to_owned())?;
+        let said = answer.await.map_err(|_| STOPPING.to_owned())??;
+        Ok(said.into())
+    }
+}
+
+/// What the tasks say of themselves, with the counts of the store.
+fn report(context: &Context, stored: &Snapshot, spool_limit: u64) -> Report {
+    let status = &context.status;
+    status.spool(SpoolReport {
+        bytes: stored.spool_bytes,
+        limit: spool_limit,
+    });
+    status.quarantined(stored.asides.iter().map(|aside| aside.records).sum());
+    let mut outputs: BTreeMap<&OutputId, (PositionRecord, u64)> = BTreeMap::new();
+    for ((id, lane), at) in &stored.positions {
+        let events = stored.lanes.get(lane).map_or(0, |lane| lane.events);
+        let (sum, backlog) = outputs.entry(id).or_default();
+        sum.accepted += at.accepted;
+        sum.rejected += at.rejected;
+        *backlog += events.saturating_sub(at.passed);
+    }
+    let mut report = status.report(context.clock.now());
+    for integration in &mut report.integrations {
+        for stream in &mut integration.streams {
+            let id = StreamId::new(&integration.name, &stream.log, &stream.event_type);
+            if let Some(record) = stored.streams.get(&id.to_string()) {
+                stream.events = record.events;
+                stream.bytes = record.bytes;
+                stream.quarantined = record.quarantined;
+                stream.newest = record.newest;
+            }
+        }
+    }
+    for output in &mut report.outputs {
+        if let Some((sum, backlog)) = outputs.get(&output.name) {
+            output.accepted = sum.accepted;
+            output.rejected = sum.rejected;
+            output.backlog_events = *backlog;
+        }
+    }
+    report
+}
+
+/// The line a minute by which a reader of the log sees that all is well, or what is not; gives its sentence.
+async fn log_status(context: &Context) -> Result<String, StoreError> {
+    let stored = context.store.snapshot().await?;
+    let report = report(context, &stored, 0);
+    let stored_events: u64 = stored.streams.values().map(|stream| stream.events).sum();
+    let backlog: u64 = report
+        .outputs
+        .iter()
+        .map(|output| output.backlog_events)
+        .sum();
+    tracing::info!(
+        stored_events,
+        backlog,
+        spool_bytes = stored.spool_bytes,
+        put_aside = report.quarantined,
+        "{}",
+        report.summary.sentence
+    );
+    Ok(report.summary.sentence)
+}

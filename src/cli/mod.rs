@@ -1,0 +1,368 @@
+//! The command line: what can be asked of the program, and with what code it ends.
+//!
+//! The commands that ask a running collector live in files of their own here, as thin clients of its control socket; they write
+//! to a writer that is given to them. Nothing here ends the process; that is `main`'s.
+
+pub mod demo;
+mod exit;
+pub mod explain;
+pub mod pause;
+pub mod resume;
+pub mod simulate;
+pub mod status;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, Parser, Subcommand};
+use tracing::Level;
+
+pub use exit::Exit;
+
+use crate::logging::Format;
+
+const CONFIG: &str = "/etc/mimecast-collector/config.toml";
+
+const EXAMPLES: &str = "\
+Examples:
+  mimecast-collector demo                      see it work, without any account
+  mimecast-collector check                     is the configuration right?
+  mimecast-collector run                       collect, until stopped
+  mimecast-collector status                    how is it doing?
+  mimecast-collector status --json | jq .summary
+  mimecast-collector resume acme-uk            try again now, after a repair
+  mimecast-collector pause splunk --for 2h     leave it alone for two hours
+  mimecast-collector explain 401/0010          what does this error mean?
+
+Signals: TERM and INT stop in order, the second one at once; HUP reloads.
+Exit codes: 0 done, 64 wrong usage, 69 no collector is running, 70 bug, 74 disk,
+77 permission, 78 configuration.";
+
+/// Collects the logs of Mimecast's e-mail security and delivers every event to Splunk or syslog.
+///
+/// One process polls any number of Mimecast accounts, keeps every event on disk until each output has taken it, and goes on
+/// where it was after a crash or a restart.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mimecast-collector",
+    version,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Collect and deliver, until stopped.
+    Run(Run),
+    /// Read the configuration, report every mistake, and do nothing else.
+    Check(Check),
+    /// Say how the running collector is doing, and whether data is at risk.
+    Status(Status),
+    /// Try a blocked integration or output again now, after what was wrong is mended; end a pause.
+    ///
+    /// One that is paused only goes on; what else is wrong with it is tried when its time comes, or by a second resume.
+    ///
+    /// A credential that Mimecast has locked out stays locked there: every attempt before its time, this one included, may
+    /// prolong the lock.
+    Resume(Resume),
+    /// Leave an integration or output alone, for a while or until it is resumed; a restart does not end it.
+    Pause(Pause),
+    /// Say what an error code means, what the collector does about it, and what you can do.
+    Explain(Explain),
+    /// Collect from a built-in simulator and write the events to standard output; needs no account and no configuration.
+    Demo(Demo),
+    /// Serve a simulated Mimecast and a simulated Splunk HEC on 127.0.0.1, to try a configuration on.
+    Simulate(Simulate),
+}
+
+/// The options of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// How the log is written.
+    #[command(flatten)]
+    pub log: Log,
+    /// Lets the schedule's clock run this many times as fast as the real one; only against a simulator.
+    #[arg(long, value_name = "N", default_value_t = 1, hide = true, value_parser = clap::value_parser!(u32).range(1..))]
+    pub time_scale: u32,
+}
+
+/// The options of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// Read nothing that the configuration names, for one that is checked on another machine [default: read secrets and CA files].
+    #[arg(long)]
+    pub no_secrets: bool,
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+pub struct ConfigFile {
+    /// The configuration; the files conf.d/*.toml beside it belong to it.
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    pub config: PathBuf,
+}
+
+/// How the program logs; what is not given here is the configuration's to say.
+#[derive(Debug, Args)]
+pub struct Log {
+    /// The form of the log on standard error [default: log.format of the configuration, else auto].
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub log_format: Option<Format>,
+    /// The least important events that are logged [default: log.level of the configuration, else info].
+    #[arg(long, value_name = "LEVEL", value_parser = levels())]
+    pub log_level: Option<Level>,
+}
+
+/// The options of `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Where the configuration is, which says where the collector listens.
+    #[command(flatten)]
+    pub file: ConfigFile,
+    /// Print the whole report as JSON [default: a table].
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The options of `resume`.
+#[derive(Debug, Args)]
+pub struct Resume {
+    /// The integration or output, by its name in the configuration.
+    pub name: String,
+    /// Where the configuration is, which says where the collector listens.
+    #[command(flatten)]
+    pub file: ConfigFile,
+}
+
+/// The options of `pause`.
+#[derive(Debug, Args)]
+pub struct Pause {
+    /// The integration or output, by its name in the configuration.
+    pub name: String,
+    /// For how long, such as 30m or 2h [default: until it is resumed].
+    #[arg(long = "for", value_name = "DURATION", value_parser = pause::read_for)]
+    pub duration: Option<Duration>,
+    /// Where the configuration is, which says where the collector listens.
+    #[command(flatten)]
+    pub file: ConfigFile,
+}
+
+/// The options of `explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The code as the log shows it, such as 401/0010, 418, hec/7, transport/dns or err_xdk_binding_expired.
+    pub code: String,
+}
+
+/// The options of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// How many events to collect before it ends.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    pub events: u64,
+}
+
+/// The options of `simulate`.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// The port of Mimecast's API, versions 1.0 and 2.0; 0 for any that is free.
+    #[arg(long, value_name = "PORT", default_value_t = 8901)]
+    pub port: u16,
+    /// The port of the object store that batch files come from; 0 for any that is free.
+    #[arg(long, value_name = "PORT", default_value_t = 8902)]
+    pub objects_port: u16,
+    /// The port of the Splunk HTTP Event Collector; 0 for any that is free.
+    #[arg(long, value_name = "PORT", default_value_t = 8903)]
+    pub hec_port: u16,
+    /// How many events happen in a minute, of each log type.
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub events_per_minute: u32,
+    /// Where its invention begins: equal seeds give equal events.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// The form of the log on standard error.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub log_format: Format,
+}
+
+fn levels() -> impl clap::builder::TypedValueParser<Value = Level> {
+    PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"])
+        .try_map(|level| level.parse::<Level>())
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// The code to end with: [`Exit::Ok`] when help or the version was asked for, else [`Exit::Usage`]; what is to be said is
+/// printed already.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, Exit> {
+    Arguments::try_parse_from(arguments).map_err(|said| {
+        let exit = exit_of(&said);
+        // A closed standard output is no reason to end with another code.
+        said.print().ok();
+        exit
+    })
+}
+
+fn exit_of(said: &clap::Error) -> Exit {
+    if said.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Ok
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn read(line: &str) -> Result<Command, clap::Error> {
+        let words = std::iter::once("mimecast-collector").chain(line.split_whitespace());
+        Arguments::try_parse_from(words).map(|arguments| arguments.command)
+    }
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_configuration_is_in_etc_unless_said_otherwise() {
+        let Ok(Command::Check(check)) = read("check") else {
+            panic!()
+        };
+        assert_eq!(check.file.config, Path::new(CONFIG));
+        assert!(!check.no_secrets);
+        let Ok(Command::Status(status)) = read("status --config x.toml --json") else {
+            panic!()
+        };
+        assert_eq!(status.file.config, Path::new("x.toml"));
+        assert!(status.json);
+    }
+
+    #[test]
+    fn run_logs_as_configured_unless_said_otherwise() {
+        let Ok(Command::Run(run)) = read("run") else {
+            panic!()
+        };
+        assert_eq!(
+            (run.log.log_format, run.log.log_level, run.time_scale),
+            (None, None, 1)
+        );
+        let Ok(Command::Run(run)) = read("run --log-format json --log-level debug --time-scale 60")
+        else {
+            panic!()
+        };
+        assert_eq!(
+            (run.log.log_format, run.log.log_level, run.time_scale),
+            (Some(Format::Json), Some(Level::DEBUG), 60)
+        );
+    }
+
+    #[test]
+    fn help_is_asked_for_and_wrong_usage_is_not() {
+        for (line, exit) in [
+            ("--help", Exit::Ok),
+            ("run --help", Exit::Ok),
+            ("--version", Exit::Ok),
+            ("", Exit::Usage),
+            ("fly", Exit::Usage),
+            ("run --log-level loud", Exit::Usage),
+            ("run --time-scale 0", Exit::Usage),
+            ("resume", Exit::Usage),
+        ] {
+            assert_eq!(exit_of(&read(line).unwrap_err()), exit, "{line}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_the_name_shows_the_help() {
+        let said = read("").unwrap_err().to_string();
+        assert!(
+            said.contains("Usage:") && said.contains("Examples:"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn the_help_teaches() {
+        let help = Arguments::command()
+            .term_width(80)
+            .render_help()
+            .to_string();
+        insta::assert_snapshot!(help, @r"
+        Collects the logs of Mimecast's e-mail security and delivers every event to
+        Splunk or syslog
+
+        Usage: mimecast-collector <COMMAND>
+
+        Commands:
+          run       Collect and deliver, until stopped
+          check     Read the configuration, report every mistake, and do nothing else
+          status    Say how the running collector is doing, and whether data is at risk
+          resume    Try a blocked integration or output again now, after what was wrong
+                    is mended; end a pause
+          pause     Leave an integration or output alone, for a while or until it is
+                    resumed; a restart does not end it
+          explain   Say what an error code means, what the collector does about it, and
+                    what you can do
+          demo      Collect from a built-in simulator and write the events to standard
+                    output; needs no account and no configuration
+          simulate  Serve a simulated Mimecast and a simulated Splunk HEC on 127.0.0.1,
+                    to try a configuration on
+          help      Print this message or the help of the given subcommand(s)
+
+        Options:
+          -h, --help     Print help (see more with '--help')
+          -V, --version  Print version
+
+        Examples:
+          mimecast-collector demo                      see it work, without any account
+          mimecast-collector check                     is the configuration right?
+          mimecast-collector run                       collect, until stopped
+          mimecast-collector status                    how is it doing?
+          mimecast-collector status --json | jq .summary
+          mimecast-collector resume acme-uk            try again now, after a repair
+          mimecast-collector pause splunk --for 2h     leave it alone for two hours
+          mimecast-collector explain 401/0010          what does this error mean?
+
+        Signals: TERM and INT stop in order, the second one at once; HUP reloads.
+        Exit codes: 0 done, 64 wrong usage, 69 no collector is running, 70 bug, 74 disk,
+        77 permission, 78 configuration.
+        ");
+    }
+
+    #[test]
+    fn every_option_says_its_default() {
+        for command in Arguments::command().get_subcommands_mut() {
+            let help = command.render_help().to_string();
+            let options = help.split("\n      --").skip(1);
+            for option in options {
+                assert!(
+                    option.contains("[default:"),
+                    "{}: {option}",
+                    command.get_name()
+                );
+            }
+        }
+    }
+}

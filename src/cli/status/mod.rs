@@ -1,0 +1,51 @@
+//! `status`: asks a running collector how it is doing.
+
+mod page;
+mod problem;
+mod render;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+pub use page::Look;
+pub use render::render;
+
+use crate::control::{ControlError, Request, ask};
+use crate::status::Report;
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The collector did not answer, or said no.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The answer is of another version.
+    #[error(
+        "cannot read the report of the collector: {0}; use the program of its version, or --json"
+    )]
+    Report(#[from] serde_json::Error),
+    /// There is nowhere to write it.
+    #[error("cannot write the answer: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// Asks the collector that listens at `socket`, and writes its report as a table.
+///
+/// # Errors
+/// No collector there, one of another version, or nowhere to write.
+pub async fn run(socket: &Path, look: Look, out: &mut impl Write) -> Result<(), AskError> {
+    let report: Report = serde_json::from_value(ask(socket, &Request::Status).await?)?;
+    Ok(render(&report, look, out)?)
+}
+
+/// Asks the collector that listens at `socket`, and writes its report as it comes, as JSON.
+///
+/// # Errors
+/// No collector there, or nowhere to write.
+pub async fn run_json(socket: &Path, out: &mut impl Write) -> Result<(), AskError> {
+    let report = ask(socket, &Request::Status).await?;
+    Ok(writeln!(out, "{report:#}")?)
+}

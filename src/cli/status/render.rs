@@ -1,0 +1,113 @@
+//! The report as a table: first the answer, then what each integration and output is doing, what is wrong and what to do.
+
+use std::io::{self, Write};
+
+use super::page::{Look, Page, Tone};
+use super::problem::{show_condition, show_problem, show_time, tone};
+use super::streams;
+use crate::model::Timestamp;
+use crate::status::{Condition, IntegrationReport, Level, OutputReport, Phase, Report};
+use crate::units::{show_count, show_duration, show_size};
+
+/// Writes the report as a table.
+///
+/// # Errors
+/// The writer's.
+pub fn render(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()> {
+    let mut page = Page::new(out, look);
+    let (word, tone) = match report.summary.level {
+        Level::Ok => ("OK", Tone::Good),
+        Level::Attention => ("ATTENTION", Tone::Bad),
+    };
+    page.text(tone, 0, &format!("{word}: {}.", report.summary.sentence))?;
+    for integration in &report.integrations {
+        page.blank()?;
+        show_integration(&mut page, integration, report.now)?;
+    }
+    for output in &report.outputs {
+        page.blank()?;
+        show_output(&mut page, output, report.now)?;
+    }
+    page.blank()?;
+    show_process(&mut page, report)
+}
+
+fn show_integration<W: Write>(
+    page: &mut Page<'_, W>,
+    integration: &IntegrationReport,
+    now: Timestamp,
+) -> io::Result<()> {
+    let name = integration.name.as_str();
+    let title = format!("Integration {name} (API {}), credential", integration.api);
+    show_subject(page, 0, &title, &integration.condition, name, now)?;
+    for (resource, condition) in &integration.resources {
+        if condition.state != Phase::Healthy {
+            show_subject(page, 2, resource, condition, name, now)?;
+        }
+    }
+    streams::show_table(page, &integration.streams, &integration.condition, now)?;
+    for (streams, condition) in streams::problems(&integration.streams) {
+        show_subject(page, 2, &streams.join(", "), condition, name, now)?;
+    }
+    Ok(())
+}
+
+fn show_output<W: Write>(
+    page: &mut Page<'_, W>,
+    output: &OutputReport,
+    now: Timestamp,
+) -> io::Result<()> {
+    let name = output.name.as_str();
+    let title = format!("Output {name} ({})", output.kind);
+    show_subject(page, 0, &title, &output.condition, name, now)?;
+    let last = match output.last_success {
+        Some(last) => format!(" ({} ago)", show_duration(now.since(last))),
+        None => String::new(),
+    };
+    let size = match output.backlog_bytes {
+        Some(bytes) => format!(" ({})", show_size(bytes)),
+        None => String::new(),
+    };
+    let text = format!(
+        "accepted {}{last}, refused {}, waiting {}{size}",
+        show_count(output.accepted),
+        show_count(output.rejected),
+        show_count(output.backlog_events),
+    );
+    page.text(Tone::Plain, 2, &text)
+}
+
+fn show_process<W: Write>(page: &mut Page<'_, W>, report: &Report) -> io::Result<()> {
+    let text = format!(
+        "Spool {} of {}, quarantine {} records, in {}",
+        show_size(report.spool.bytes),
+        show_size(report.spool.limit),
+        show_count(report.quarantined),
+        report.state_dir
+    );
+    page.text(Tone::Plain, 0, &text)?;
+    let text = format!(
+        "mimecast-collector {}, up {}, at {}",
+        report.program_version,
+        show_duration(report.now.since(report.started)),
+        show_time(report.now)
+    );
+    page.text(Tone::Plain, 0, &text)
+}
+
+/// Writes how something is doing; `name` is what a person may resume if it is not well.
+fn show_subject<W: Write>(
+    page: &mut Page<'_, W>,
+    indent: usize,
+    title: &str,
+    condition: &Condition,
+    name: &str,
+    now: Timestamp,
+) -> io::Result<()> {
+    let text = format!("{title}: {}", show_condition(condition, now));
+    page.text(tone(condition.state), indent, &text)?;
+    for line in show_problem(condition, name, now) {
+        page.text(Tone::Plain, indent + 2, &line)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,368 @@
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{Look, render};
+use crate::mimecast::log_types;
+use crate::model::{IntegrationId, OutputId, StreamId, Timestamp};
+use crate::status::{Condition, Phase, Report, SpoolReport, Status};
+
+const NOW: Timestamp = Timestamp::from_millis(1_767_690_487_000);
+
+const PLAIN: Look = Look {
+    width: 80,
+    colours: false,
+};
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn shown(report: &Report, look: Look) -> String {
+    let mut out = Vec::new();
+    render(report, look, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    if !look.colours {
+        for line in text.lines() {
+            assert!(line.chars().count() <= look.width, "{line}");
+        }
+    }
+    text
+}
+
+fn integration(name: &str) -> IntegrationId {
+    IntegrationId::new(name).unwrap()
+}
+
+fn splunk() -> OutputId {
+    OutputId::new("splunk").unwrap()
+}
+
+/// Two integrations with three log types, and an output, all well.
+fn well() -> Status {
+    let status = Status::new(
+        Path::new("/var/lib/mimecast-collector"),
+        NOW - seconds(273_600),
+    );
+    for (name, api, logs) in [
+        ("acme-uk", "2.0", &["siem-cg", "audit"][..]),
+        ("globex", "1.0", &["siem"]),
+    ] {
+        status.integration(&integration(name), |i| i.api = api.to_owned());
+        for log in logs {
+            let types = log_types::find(log).unwrap().event_types;
+            let types = if types.is_empty() { &[""][..] } else { types };
+            for kind in types {
+                status.stream(&StreamId::new(&integration(name), log, kind), |s| {
+                    s.caught_up = true;
+                    s.last_success = Some(NOW - seconds(72));
+                    s.next = Some(NOW + seconds(228));
+                    s.kept_until = Some(NOW + seconds(600_000));
+                    s.newest = Some(NOW - seconds(4_000));
+                    s.events = 123_456;
+                });
+            }
+        }
+    }
+    status.output(&splunk(), |o| {
+        o.kind = "splunk_hec".to_owned();
+        o.accepted = 1_481_470;
+        o.backlog_events = 2;
+        o.backlog_bytes = Some(1_536);
+        o.last_success = Some(NOW - seconds(3));
+    });
+    status.spool(SpoolReport {
+        bytes: 12 << 20,
+        limit: 10 << 30,
+    });
+    status
+}
+
+fn locked_out() -> Condition {
+    Condition {
+        state: Phase::Blocked,
+        since: Some(NOW - seconds(131)),
+        until: Some(NOW + seconds(1_752)),
+        attempts: 1,
+        key: Some("401/0010".to_owned()),
+        title: "Login locked out".to_owned(),
+        detail: "Account is locked".to_owned(),
+        advice: "Wait for the lock to end, about 30 minutes, or unlock the service user in the \
+                 Administration Console. Look for another program that uses this user with wrong keys."
+            .to_owned(),
+        request_id: Some("5f2c7a0e-6a1d-4c0b-9a55-2f1f6d1f7b11".to_owned()),
+        endpoint: Some("POST /api/audit/get-siem-logs".to_owned()),
+    }
+}
+
+fn timed_out() -> Condition {
+    Condition {
+        state: Phase::Retrying,
+        since: Some(NOW - seconds(400)),
+        until: Some(NOW + seconds(61)),
+        attempts: 3,
+        key: Some("transport/timeout".to_owned()),
+        title: "No answer in time".to_owned(),
+        advice: "Nothing, if it passes.".to_owned(),
+        endpoint: Some("splunk.example:8088".to_owned()),
+        ..Condition::default()
+    }
+}
+
+#[test]
+fn all_is_well() {
+    insta::assert_snapshot!(shown(&well().report(NOW), PLAIN), @r"
+    OK: no data is at risk; 2 integrations and 1 output are well.
+
+    Integration acme-uk (API 2.0), credential: healthy
+      LOG TYPE                    STATE        NEXT POLL         EVENTS       BEHIND
+      audit                       healthy     3 min 48 s        123 456   1 min 12 s
+      siem-cg (10 types)          healthy     3 min 48 s      1 234 560   1 min 12 s
+
+    Integration globex (API 1.0), credential: healthy
+      LOG TYPE                    STATE        NEXT POLL         EVENTS       BEHIND
+      siem                        healthy     3 min 48 s        123 456   1 min 12 s
+
+    Output splunk (splunk_hec): healthy
+      accepted 1 481 470 (3 s ago), refused 0, waiting 2 (1.5 KiB)
+
+    Spool 12 MiB of 10 GiB, quarantine 0 records, in /var/lib/mimecast-collector
+    mimecast-collector 0.1.0, up 3 d 4 h, at 2026-01-06 09:08:07 UTC
+    ");
+}
+
+#[test]
+fn a_locked_out_integration_says_when_and_what_to_do() {
+    let status = well();
+    status.integration(&integration("globex"), |i| i.condition = locked_out());
+    insta::assert_snapshot!(shown(&status.report(NOW), PLAIN), @r#"
+    ATTENTION: not all logs of globex are fetched; nothing is lost so far, Mimecast
+      keeps the rest for 6 d 22 h more.
+
+    Integration acme-uk (API 2.0), credential: healthy
+      LOG TYPE                    STATE        NEXT POLL         EVENTS       BEHIND
+      audit                       healthy     3 min 48 s        123 456   1 min 12 s
+      siem-cg (10 types)          healthy     3 min 48 s      1 234 560   1 min 12 s
+
+    Integration globex (API 1.0), credential: blocked for 2 min 11 s
+      401/0010 Login locked out: "Account is locked"
+      Next attempt in 29 min 12 s, at 2026-01-06 09:37:19 UTC, after 1 failure.
+      To do: Wait for the lock to end, about 30 minutes, or unlock the service user
+        in the Administration Console. Look for another program that uses this user
+        with wrong keys.
+      At POST /api/audit/get-siem-logs, request id
+        5f2c7a0e-6a1d-4c0b-9a55-2f1f6d1f7b11
+      LOG TYPE                    STATE        NEXT POLL         EVENTS       BEHIND
+      siem                        waiting    29 min 12 s        123 456   1 min 12 s
+
+    Output splunk (splunk_hec): healthy
+      accepted 1 481 470 (3 s ago), refused 0, waiting 2 (1.5 KiB)
+
+    Spool 12 MiB of 10 GiB, quarantine 0 records, in /var/lib/mimecast-collector
+    mimecast-collector 0.1.0, up 3 d 4 h, at 2026-01-06 09:08:07 UTC
+    "#);
+}
+
+#[test]
+fn an_output_that_is_down_shows_its_backlog() {
+    let status = well();
+    status.output(&splunk(), |o| {
+        o.condition = Condition {
+            since: Some(NOW - seconds(7_500)),
+            attempts: 31,
+            ..timed_out()
+        };
+        o.backlog_events = 1_204_233;
+        o.backlog_bytes = Some(700 << 20);
+        o.last_success = Some(NOW - seconds(7_500));
+    });
+    insta::assert_snapshot!(shown(&status.report(NOW), PLAIN), @r"
+    ATTENTION: events do not reach splunk; nothing is lost so far, 1 204 233 events
+      wait on disk.
+
+    Integration acme-uk (API 2.0), credential: healthy
+      LOG TYPE                    STATE        NEXT POLL         EVENTS       BEHIND
+      audit                       healthy     3 min 48 s        123 456   1 min 12 s
+      siem-cg (10 types)          healthy     3 min 48 s      1 234 560   1 min 12 s
+
+    Integration globex (API 1.0), credential: healthy
+      LOG TYPE                    STATE        NEXT POLL         EVENTS       BEHIND
+      siem                        healthy     3 min 48 s        123 456   1 min 12 s
+
+    Output splunk (splunk_hec): retrying for 2 h 5 min
+      transport/timeout No answer in time
+      Next attempt in 1 min 1 s, at 2026-01-06 09:09:08 UTC, after 31 failures.
+      To do: Nothing, if it passes.
+      At splunk.example:8088
+      accepted 1 481 470 (2 h 5 min ago), refused 0, waiting 1 204 233 (700 MiB)
+
+    Spool 12 MiB of 10 GiB, quarantine 0 records, in /var/lib/mimecast-collector
+    mimecast-collector 0.1.0, up 3 d 4 h, at 2026-01-06 09:08:07 UTC
+    ");
+}
+
+#[test]
+fn event_types_that_differ_have_lines_of_their_own() {
+    let status = well();
+    let stream = |kind: &str| StreamId::new(&integration("acme-uk"), "siem-cg", kind);
+    for kind in ["av", "journal"] {
+        status.stream(&stream(kind), |s| s.condition = timed_out());
+    }
+    status.stream(&stream("url protect"), |s| {
+        s.condition = Condition {
+            until: None,
+            since: Some(NOW - seconds(90_000)),
+            key: Some("403/0002".to_owned()),
+            title: "Forbidden to perform operation".to_owned(),
+            ..locked_out()
+        };
+    });
+    status.stream(&stream("spam"), |s| {
+        s.polling = true;
+        s.caught_up = false;
+    });
+    insta::assert_snapshot!(shown(&status.report(NOW), PLAIN), @r#"
+    ATTENTION: not all logs of acme-uk are fetched; nothing is lost so far, Mimecast
+      keeps the rest for 6 d 22 h more.
+
+    Integration acme-uk (API 2.0), credential: healthy
+      LOG TYPE                    STATE        NEXT POLL         EVENTS       BEHIND
+      audit                       healthy     3 min 48 s        123 456   1 min 12 s
+      siem-cg (7 of 10 types)     healthy        running        864 192   1 min 12 s
+        av                        retrying    3 min 48 s        123 456   1 min 12 s
+        journal                   retrying    3 min 48 s        123 456   1 min 12 s
+        url protect               blocked              -        123 456   1 min 12 s
+      av, journal: retrying for 6 min 40 s
+        transport/timeout No answer in time
+        Next attempt in 1 min 1 s, at 2026-01-06 09:09:08 UTC, after 3 failures.
+        To do: Nothing, if it passes.
+        At splunk.example:8088
+      url protect: blocked for 1 d 1 h
+        403/0002 Forbidden to perform operation: "Account is locked"
+        Not tried again by itself. Once mended: mimecast-collector resume acme-uk
+        To do: Wait for the lock to end, about 30 minutes, or unlock the service
+          user in the Administration Console. Look for another program that uses
+          this user with wrong keys.
+        At POST /api/audit/get-siem-logs, request id
+          5f2c7a0e-6a1d-4c0b-9a55-2f1f6d1f7b11
+
+    Integration globex (API 1.0), credential: healthy
+      LOG TYPE                    STATE        NEXT POLL         EVENTS       BEHIND
+      siem                        healthy     3 min 48 s        123 456   1 min 12 s
+
+    Output splunk (splunk_hec): healthy
+      accepted 1 481 470 (3 s ago), refused 0, waiting 2 (1.5 KiB)
+
+    Spool 12 MiB of 10 GiB, quarantine 0 records, in /var/lib/mimecast-collector
+    mimecast-collector 0.1.0, up 3 d 4 h, at 2026-01-06 09:08:07 UTC
+    "#);
+}
+
+#[test]
+fn a_fresh_start_makes_nothing_up() {
+    let status = Status::new(Path::new("/tmp/x"), NOW);
+    status.stream(&StreamId::new(&integration("a"), "audit", ""), |_| {});
+    status.output(&splunk(), |_| {});
+    insta::assert_snapshot!(shown(&status.report(NOW), PLAIN), @r"
+    OK: no data is at risk; 1 integration and 1 output are well.
+
+    Integration a (API ), credential: healthy
+      LOG TYPE                    STATE        NEXT POLL         EVENTS       BEHIND
+      audit                       healthy              -              0      unknown
+
+    Output splunk (): healthy
+      accepted 0, refused 0, waiting 0
+
+    Spool 0 B of 0 B, quarantine 0 records, in /tmp/x
+    mimecast-collector 0.1.0, up 0 ms, at 2026-01-06 09:08:07 UTC
+    ");
+}
+
+#[test]
+fn colours_are_only_where_they_are_wanted() {
+    let report = well().report(NOW);
+    let coloured = Look {
+        colours: true,
+        ..PLAIN
+    };
+    assert!(!shown(&report, PLAIN).contains('\u{1b}'));
+    assert!(shown(&report, coloured).starts_with("\u{1b}[32mOK: "));
+}
+
+#[test]
+fn a_report_cannot_command_the_terminal() {
+    let status = well();
+    status.output(&splunk(), |o| {
+        o.condition = Condition {
+            detail: "\u{1b}[2J\r\n".to_owned(),
+            ..timed_out()
+        };
+    });
+    let text = shown(&status.report(NOW), PLAIN);
+    assert!(!text.contains(['\u{1b}', '\r']), "{text}");
+}
+
+prop_compose! {
+    fn conditions()(
+        state in prop_oneof![
+            Just(Phase::Healthy),
+            Just(Phase::Throttled),
+            Just(Phase::Retrying),
+            Just(Phase::Paused),
+            Just(Phase::Blocked),
+        ],
+        times in any::<[Option<i64>; 2]>(),
+        attempts in any::<u32>(),
+        texts in prop::array::uniform3("([a-z/é]{0,120} ?){0,9}"),
+    ) -> Condition {
+        let [since, until] = times.map(|time| time.map(Timestamp::from_millis));
+        let [key, title, advice] = texts;
+        Condition {
+            state, since, until, attempts,
+            key: Some(key.clone()),
+            title,
+            advice,
+            detail: key.clone(),
+            request_id: Some(key.clone()),
+            endpoint: Some(key),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_line_fits(
+        conditions in prop::collection::vec(conditions(), 12),
+        name in "[a-z]{64}",
+        numbers in any::<[u64; 4]>(),
+        time in any::<i64>(),
+        width in 60..130_usize,
+    ) {
+        let status = Status::new(Path::new(&format!("/{name}/{name}")), NOW);
+        let [a, b, c, d] = numbers;
+        let id = integration(&name);
+        let mut conditions = conditions.into_iter();
+        status.integration(&id, |i| {
+            i.condition = conditions.next().unwrap();
+            i.resources.insert(name.clone(), conditions.next().unwrap());
+        });
+        status.output(&OutputId::new(&name).unwrap(), |o| {
+            o.condition = conditions.next().unwrap();
+            (o.accepted, o.rejected, o.backlog_events, o.backlog_bytes) = (a, b, c, Some(d));
+        });
+        for (i, condition) in conditions.enumerate() {
+            status.stream(&StreamId::new(&id, "siem-cg", &format!("{name}{i}")), |s| {
+                s.condition = condition;
+                s.events = a >> 8;
+                s.newest = Some(Timestamp::from_millis(time));
+                s.next = s.newest;
+                s.kept_until = s.newest;
+            });
+        }
+        // Checks each line.
+        shown(&status.report(NOW), Look { width, colours: false });
+    }
+}

@@ -1,0 +1,133 @@
+//! Reads the root of the configuration and checks its parts against each other.
+
+use std::path::PathBuf;
+
+use super::{Log, Spool};
+use crate::logging::Format;
+use crate::model::{IntegrationId, OutputId};
+use crate::output::config::OutputConfig;
+use crate::poll::config::IntegrationConfig;
+use crate::secret::SecretSource;
+use crate::settings::{Size, Table};
+use crate::units::show_size;
+
+const STATE_DIR: &str = "/var/lib/mimecast-collector";
+const MAX_BYTES: u64 = 10 << 30;
+/// Less would stop polling all the time.
+const MIN_BYTES: u64 = 1 << 20;
+
+const FORMATS: &[(&str, Format)] = &[
+    ("auto", Format::Auto),
+    ("text", Format::Text),
+    ("json", Format::Json),
+];
+
+const LEVELS: &[(&str, tracing::Level)] = &[
+    ("error", tracing::Level::ERROR),
+    ("warn", tracing::Level::WARN),
+    ("info", tracing::Level::INFO),
+    ("debug", tracing::Level::DEBUG),
+    ("trace", tracing::Level::TRACE),
+];
+
+/// What was read; usable if no error was noted.
+pub(super) struct Parts {
+    pub(super) state_dir: PathBuf,
+    pub(super) log: Log,
+    pub(super) spool: Spool,
+    pub(super) integrations: Vec<IntegrationConfig>,
+    pub(super) outputs: Vec<OutputConfig>,
+}
+
+/// Reads everything; what is wrong is noted by the time this returns.
+pub(super) fn parts(mut root: Table<'_>) -> Parts {
+    let state_dir = root
+        .optional("state_dir")
+        .unwrap_or_else(|| PathBuf::from(STATE_DIR));
+    let log = log(root.table("log"));
+    let spool = spool(root.table("spool"));
+    let mut defaults = root.table("defaults");
+    let integrations = integrations(&mut root, defaults.table("integration").as_defaults());
+    let outputs = outputs(&mut root, defaults.table("output").as_defaults());
+    Parts {
+        state_dir,
+        log,
+        spool,
+        integrations,
+        outputs,
+    }
+}
+
+fn log(mut table: Table<'_>) -> Log {
+    Log {
+        format: table.one_of("format", FORMATS).unwrap_or(Format::Auto),
+        level: table
+            .one_of("level", LEVELS)
+            .unwrap_or(tracing::Level::INFO),
+    }
+}
+
+fn spool(mut table: Table<'_>) -> Spool {
+    let Size(max_bytes) = table.optional("max_bytes").unwrap_or(Size(MAX_BYTES));
+    let quarter = Size(max_bytes / 4);
+    let Size(integration_max_bytes) = table.optional("integration_max_bytes").unwrap_or(quarter);
+    for (key, bytes) in [
+        ("max_bytes", max_bytes),
+        ("integration_max_bytes", integration_max_bytes),
+    ] {
+        if bytes < MIN_BYTES {
+            table.reject(
+                key,
+                format!("is too small; expected at least {}", show_size(MIN_BYTES)),
+            );
+        }
+    }
+    if integration_max_bytes > max_bytes {
+        let text = format!("is more than max_bytes, which is {}", show_size(max_bytes));
+        table.reject("integration_max_bytes", text);
+    }
+    Spool {
+        max_bytes,
+        integration_max_bytes,
+    }
+}
+
+fn integrations<'a>(root: &mut Table<'a>, mut defaults: Table<'a>) -> Vec<IntegrationConfig> {
+    let mut tables = entries(root, "integration", &defaults, "what is fetched");
+    let integrations = tables
+        .iter_mut()
+        .filter_map(IntegrationConfig::read)
+        .collect();
+    IntegrationConfig::read(&mut defaults);
+    let why = "an integration's state is kept under its name: choose another";
+    Table::distinct::<IntegrationId>(&tables, "name", why);
+    let why = "each integration needs a credential of its own: list the logs in one integration, or register another application";
+    Table::distinct::<String>(&tables, "client_id", why);
+    Table::distinct::<SecretSource>(&tables, "access_key", why);
+    integrations
+}
+
+fn outputs<'a>(root: &mut Table<'a>, mut defaults: Table<'a>) -> Vec<OutputConfig> {
+    let mut tables = entries(root, "output", &defaults, "where it goes");
+    let outputs = tables.iter_mut().filter_map(OutputConfig::read).collect();
+    OutputConfig::read_defaults(&mut defaults);
+    let why = "an output's positions are kept under its name: choose another";
+    Table::distinct::<OutputId>(&tables, "name", why);
+    outputs
+}
+
+fn entries<'a>(
+    root: &mut Table<'a>,
+    key: &'static str,
+    defaults: &Table<'a>,
+    what: &str,
+) -> Vec<Table<'a>> {
+    let tables = root.tables(key);
+    if !root.has(key) {
+        root.missing(key, &format!("at least one [[{key}]], which says {what}"));
+    }
+    tables
+        .into_iter()
+        .map(|table| table.with_defaults(defaults))
+        .collect()
+}

@@ -1,0 +1,38 @@
+//! What can go wrong below HTTP, to Mimecast and to outputs alike.
+
+use super::Class::Transient;
+use super::Impact::High;
+use super::Row;
+use super::Scope::{self, Credential, Stream};
+use super::Status::Any;
+use crate::health::Origin;
+
+pub(super) const fn row(code: &'static str, title: &'static str, scope: Scope) -> Row {
+    Row::new(Origin::Transport, Any, code, title, Transient, scope)
+        .source("this collector's own words for what its connections report")
+}
+
+pub(super) static ROWS: &[Row] = &[
+    row("dns", "Host name not found", Credential)
+        .impact(High)
+        .advice("Check the host name in the configuration and this machine's DNS servers."),
+    row("connect", "No connection", Credential)
+        .impact(High)
+        .advice("Check that firewalls let this machine reach the host and port (443 for Mimecast), or set a proxy."),
+    row("proxy", "The proxy refuses or fails", Credential)
+        .impact(High)
+        .advice("Check the proxy's URL, user and password, and that it lets this machine reach the host."),
+    row("tls", "TLS not agreed on", Credential)
+        .impact(High)
+        .advice("Check the server's certificate and this machine's clock. If a proxy inspects TLS, name its authority as ca_file."),
+    row("timeout", "No answer in time", Stream)
+        .advice("Nothing, if it passes. If it stays, check the way to the host, and the load of a receiver."),
+    row("reset", "Connection closed in the middle", Stream)
+        .advice("Nothing, if it passes. If it stays, look for a proxy or firewall that cuts long answers."),
+    row("body", "Answer not readable", Stream)
+        .support()
+        .advice("Nothing, if it passes. If it stays, check whether a proxy answers with a page of its own."),
+    row("too_large", "Answer over the limit", Stream)
+        .support()
+        .advice("Nothing, if it passes. If it stays, check whether the URL leads to what it should."),
+];

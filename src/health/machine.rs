@@ -1,0 +1,821 @@
+//! The machine of every subject: [`step`], the one place that decides about trying again.
+//!
+//! A pure function, total over its arguments, also when time runs backwards. It must not know what the subject is.
+
+use std::time::Duration;
+
+use super::alarm::{self, Alert};
+use super::catalogue::{Class, Row};
+use super::failure::Failure;
+use super::policy::Policy;
+use super::state::{Cause, Correction, Standing, State};
+use crate::model::Timestamp;
+use crate::secret::Fingerprint;
+
+/// How far an answer's date must be from our clock before a refused signature is blamed on the clock: dates have whole
+/// seconds, answers travel, and Mimecast does not document its tolerance.
+const SKEW: Duration = Duration::from_mins(1);
+
+/// From one correction of the clock to the next with the same credential: a clock that jumps about must not make a signature fail each
+/// minute.
+const CORRECT_AGAIN: Duration = Duration::from_hours(1);
+
+/// What happened to a subject.
+#[derive(Clone, Debug)]
+pub enum Outcome<'a> {
+    /// A whole attempt succeeded.
+    Success,
+    /// An attempt failed, in the subject's scope.
+    Failed(Attempt<'a>),
+    /// A person wants the next try now.
+    Resumed,
+    /// Nothing; but [`Standing::tick`] has come.
+    Tick,
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug)]
+pub struct Attempt<'a> {
+    /// What went wrong.
+    pub failure: &'a Failure,
+    /// The credential that it was made with, if the subject has one.
+    pub credential: Option<&'a Fingerprint>,
+    /// The wall clock when the answer came, to compare with the answer's date.
+    pub wall: Timestamp,
+}
+
+/// What is to be done before the next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Nothing.
+    Proceed,
+    /// Wait until the state allows.
+    Wait,
+    /// Get a new token, then try again at once.
+    RenewCredential,
+    /// Correct the clock of signatures by the answer's date, then try again at once.
+    CorrectClock,
+    /// Go back to reading by time, log the span that may be missing or repeated, and wait.
+    ResetCursor,
+    /// Put the record aside with the reason, and go on.
+    Quarantine,
+}
+
+/// What a step came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stepped {
+    /// What is to be stored from now on.
+    pub standing: Standing,
+    /// What is to be done.
+    pub action: Action,
+    /// Whether it is another state, or the same for another reason: to be logged once, with the row's level and advice.
+    pub changed: bool,
+    /// What people are to be told, in the transaction that stores the state.
+    pub alert: Option<Alert>,
+}
+
+/// Judges an outcome: the table of [`super`], first line that fits.
+#[must_use]
+pub fn step(policy: &Policy, standing: Standing, outcome: &Outcome<'_>, now: Timestamp) -> Stepped {
+    let Standing {
+        state,
+        raised,
+        mut clock,
+    } = standing;
+    // A clock that went back must not leave a time that nothing would ever reach.
+    let state = state.clamp(now, policy);
+    let before = (state.as_str(), state.cause().map(Cause::row));
+    let (state, action) = match outcome {
+        Outcome::Success => (State::Healthy, Action::Proceed),
+        Outcome::Tick => (state, Action::Proceed),
+        Outcome::Resumed => resumed(state, now),
+        Outcome::Failed(attempt) => {
+            let state = if state.is_lifted_by(attempt.credential) {
+                resumed(state, now).0
+            } else {
+                state
+            };
+            let corrected = correction(attempt, clock.as_ref(), now);
+            let (state, action) = failed(policy, state, attempt, corrected.is_some(), now);
+            if action == Action::CorrectClock {
+                clock = corrected;
+            }
+            (state, action)
+        }
+    };
+    let changed = before != (state.as_str(), state.cause().map(Cause::row));
+    let (raised, alert) = alarm::watch(raised, &state, now);
+    Stepped {
+        standing: Standing {
+            state,
+            raised,
+            clock,
+        },
+        action,
+        changed,
+        alert,
+    }
+}
+
+/// The correction of the clock that a refused signature calls for; `None` if its date was right, or was corrected a moment ago.
+fn correction(
+    attempt: &Attempt<'_>,
+    known: Option<&Correction>,
+    now: Timestamp,
+) -> Option<Correction> {
+    let (theirs, ours) = (
+        attempt.failure.server_time?.as_millis(),
+        attempt.wall.as_millis(),
+    );
+    let ahead_ms = theirs.saturating_sub(ours);
+    let signed = known.map_or(0, |known| known.ahead_ms);
+    let is_off = |by: i64| Duration::from_millis(by.unsigned_abs()) > SKEW;
+    if !is_off(ahead_ms.saturating_sub(signed)) {
+        return None;
+    }
+    let fingerprint = attempt.credential.cloned();
+    if let Some(known) = known {
+        if !is_off(ahead_ms) {
+            // Our clock is right again, and it is the correction that spoils the signature.
+            return Some(Correction {
+                ahead_ms: 0,
+                ..known.clone()
+            });
+        }
+        if known.fingerprint == fingerprint && now.since(known.at) < CORRECT_AGAIN {
+            return None;
+        }
+    }
+    Some(Correction {
+        ahead_ms,
+        at: now,
+        fingerprint,
+    })
+}
+
+/// A block ends without having been answered, so its cause stays for people to see.
+fn resumed(state: State, now: Timestamp) -> (State, Action) {
+    match state {
+        State::Blocked { since, cause, .. } => {
+            let lifted = State::Retrying {
+                attempts: 0,
+                since,
+                until: now,
+                cause,
+            };
+            (lifted, Action::Proceed)
+        }
+        State::Retrying {
+            attempts,
+            since,
+            cause,
+            ..
+        } => {
+            let retrying = State::Retrying {
+                attempts,
+                since,
+                until: now,
+                cause,
+            };
+            (retrying, Action::Proceed)
+        }
+        State::Healthy | State::Renewing { .. } => (state, Action::Proceed),
+        State::Throttled { .. } => (state, Action::Wait),
+    }
+}
+
+fn failed(
+    policy: &Policy,
+    state: State,
+    attempt: &Attempt<'_>,
+    correctable: bool,
+    now: Timestamp,
+) -> (State, Action) {
+    let failure = attempt.failure;
+    let cause = Cause::of(failure).after(state.cause());
+    let row = cause.row();
+    // A signature is only refused because of the clock if its date was wrong.
+    let class = if row.class == Class::ClockSkewed && !correctable {
+        Class::CredentialRejected
+    } else {
+        row.class
+    };
+    let since = state.since().unwrap_or(now);
+    let in_a_row = in_a_row(&state).saturating_add(1);
+    let retry_in = |wait: Duration, attempts: u32, cause: Cause| State::Retrying {
+        attempts,
+        since,
+        until: now + wait,
+        cause,
+    };
+    let renewing = |cause: Cause| State::Renewing {
+        attempts: state.attempts(),
+        since,
+        cause,
+    };
+    let block = |wait: Option<Duration>, cause: Cause| State::Blocked {
+        attempts: blocks(&state, row).saturating_add(1),
+        since,
+        until: wait.map(|wait| now + wait),
+        fingerprint: attempt.credential.cloned(),
+        cause,
+    };
+    if is_told_again(&state, row, now) {
+        return (state, Action::Wait);
+    }
+    match (class, &state) {
+        (Class::RecordRejected, _) => (State::Healthy, Action::Quarantine),
+        (Class::Transient | Class::Throttled | Class::CredentialStale, State::Blocked { .. }) => {
+            (unanswered(state, now), Action::Wait)
+        }
+        (Class::CredentialStale, State::Renewing { .. }) => {
+            (retry_in(policy.stale_wait, 1, cause), Action::Wait)
+        }
+        (
+            Class::CredentialStale,
+            State::Retrying {
+                attempts: tries @ 1..,
+                cause: earlier,
+                ..
+            },
+        ) if earlier.row().class == Class::CredentialStale => {
+            let next = if *tries < policy.stale_tries {
+                retry_in(policy.stale_wait, tries.saturating_add(1), cause)
+            } else {
+                block(row.recheck, cause)
+            };
+            (next, Action::Wait)
+        }
+        (Class::CredentialStale, _) => (renewing(cause), Action::RenewCredential),
+        (Class::ClockSkewed, _) => (renewing(cause), Action::CorrectClock),
+        (Class::LockedOut, _) => {
+            let wait = policy.lockout.at(blocks(&state, row).saturating_add(1));
+            (block(Some(wait), cause), Action::Wait)
+        }
+        (Class::CredentialRejected | Class::Forbidden | Class::RequestInvalid, _) => {
+            (block(row.recheck, cause), Action::Wait)
+        }
+        (Class::Transient, _) => {
+            let wait = policy.wait(&policy.retry, failure, in_a_row);
+            (retry_in(wait, in_a_row, cause), Action::Wait)
+        }
+        (Class::Throttled, _) => {
+            let throttled = State::Throttled {
+                attempts: in_a_row,
+                since,
+                until: now + policy.wait(&policy.throttle, failure, in_a_row),
+                cause,
+            };
+            (throttled, Action::Wait)
+        }
+        (Class::CursorInvalid, _) => {
+            let wait = policy.wait(&policy.retry, failure, in_a_row);
+            (retry_in(wait, in_a_row, cause), Action::ResetCursor)
+        }
+    }
+}
+
+/// Failures in a row, for the curves: a block ended with an answer, which begins another row.
+const fn in_a_row(state: &State) -> u32 {
+    match state {
+        State::Healthy | State::Blocked { .. } => 0,
+        State::Renewing { attempts, .. }
+        | State::Retrying { attempts, .. }
+        | State::Throttled { attempts, .. } => *attempts,
+    }
+}
+
+/// Blocks in a row for the same reason.
+fn blocks(state: &State, row: &Row) -> u32 {
+    match state {
+        State::Blocked {
+            attempts, cause, ..
+        }
+        | State::Renewing {
+            attempts, cause, ..
+        } if cause.row() == row => *attempts,
+        State::Healthy
+        | State::Renewing { .. }
+        | State::Retrying { .. }
+        | State::Throttled { .. }
+        | State::Blocked { .. } => 0,
+    }
+}
+
+/// Whether the state is a block for this very reason whose time has not come: then the answer is to a request that was out
+/// when the block began, and four of those must not make a lock-out of 30 min one of 4 h.
+fn is_told_again(state: &State, row: &Row, now: Timestamp) -> bool {
+    let is_due = state.next_allowed(now).is_some_and(|at| at <= now);
+    match state {
+        State::Blocked { cause, .. } => !is_due && cause.row() == row,
+        State::Healthy
+        | State::Renewing { .. }
+        | State::Retrying { .. }
+        | State::Throttled { .. } => false,
+    }
+}
+
+/// A try that said nothing about the block leaves it as it is; the next is one recheck away, and never sooner than it was.
+fn unanswered(mut state: State, now: Timestamp) -> State {
+    if let State::Blocked { until, cause, .. } = &mut state {
+        let next = cause.row().recheck.map(|wait| now + wait);
+        *until = next.max(*until);
+    }
+    state
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::health::{Origin, Seed, catalogue};
+
+    const START: Timestamp = Timestamp::from_millis(1_767_690_487_000);
+
+    fn policy() -> Policy {
+        Policy::source(Seed::of(b"install", "acme-uk"))
+    }
+
+    fn key(name: &str) -> Fingerprint {
+        Fingerprint::of(b"install", &[name])
+    }
+
+    /// A subject and its time, stepped by what its source answers.
+    struct Subject {
+        policy: Policy,
+        state: State,
+        standing: Standing,
+        now: Timestamp,
+        credential: Fingerprint,
+        alerts: Vec<Alert>,
+    }
+
+    impl Subject {
+        fn new() -> Self {
+            Self {
+                policy: policy(),
+                state: State::Healthy,
+                standing: Standing::default(),
+                now: START,
+                credential: key("one"),
+                alerts: Vec::new(),
+            }
+        }
+
+        fn fails_with(&mut self, failure: &Failure) -> Action {
+            let credential = self.credential.clone();
+            self.steps(&Outcome::Failed(Attempt {
+                failure,
+                credential: Some(&credential),
+                wall: self.now,
+            }))
+        }
+
+        fn fails(&mut self, status: u16, code: &str) -> Action {
+            self.fails_with(&Failure::new(Origin::Mimecast, status, code, "POST /x"))
+        }
+
+        fn steps(&mut self, outcome: &Outcome<'_>) -> Action {
+            let stepped = step(&self.policy, self.standing.clone(), outcome, self.now);
+            self.standing = stepped.standing;
+            self.state = self.standing.state.clone();
+            self.alerts.extend(stepped.alert);
+            stepped.action
+        }
+
+        /// Lets time pass, tick by tick, with this outcome each minute.
+        fn spends(&mut self, minutes: u64, outcome: &Outcome<'_>) {
+            for _ in 0..minutes {
+                self.now = self.now + Duration::from_mins(1);
+                if self.standing.tick().is_some_and(|at| at <= self.now) {
+                    self.steps(&Outcome::Tick);
+                }
+                self.steps(outcome);
+            }
+        }
+
+        /// How long the state makes it wait; `None` for ever.
+        fn waits(&self) -> Option<Duration> {
+            self.state
+                .next_allowed(self.now)
+                .map(|at| at.since(self.now))
+        }
+
+        fn wait(&mut self) {
+            self.now = self.state.next_allowed(self.now).unwrap();
+        }
+    }
+
+    fn minutes(minutes: u64) -> Option<Duration> {
+        Some(Duration::from_mins(minutes))
+    }
+
+    #[test]
+    fn a_locked_account_is_tried_once_a_period_and_ever_more_rarely() {
+        let mut subject = Subject::new();
+        for expected in [30, 60, 120, 240, 240] {
+            assert_eq!(subject.fails(401, "0010"), Action::Wait);
+            assert_eq!(subject.waits(), minutes(expected));
+            subject.credential = key("another does not help");
+            assert!(!subject.state.allows(subject.now, Some(&subject.credential)));
+            subject.wait();
+        }
+        // A failed connection says nothing about the lock.
+        assert_eq!(subject.fails(503, ""), Action::Wait);
+        assert_eq!(subject.waits(), minutes(30));
+        assert_eq!(
+            subject.state.cause().map(Cause::key).as_deref(),
+            Some("401/0010")
+        );
+        subject.wait();
+        subject.fails(401, "0010");
+        assert_eq!(subject.waits(), minutes(240));
+    }
+
+    #[test]
+    fn answers_still_on_their_way_neither_shorten_nor_lengthen_a_lock_out() {
+        let mut subject = Subject::new();
+        for expected in [30, 60, 120, 240] {
+            for _ in 0..4 {
+                assert_eq!(subject.fails(401, "0010"), Action::Wait);
+                assert_eq!(subject.waits(), minutes(expected));
+            }
+            if expected < 240 {
+                subject.wait();
+            }
+        }
+        subject.fails(503, "");
+        assert_eq!(subject.waits(), minutes(240));
+    }
+
+    #[test]
+    fn a_dead_key_waits_for_another_one() {
+        let mut subject = Subject::new();
+        subject.fails(418, "0001");
+        assert_eq!(subject.waits(), None);
+        subject.credential = key("two");
+        assert!(subject.state.allows(subject.now, Some(&subject.credential)));
+        // The new key has had no answer yet: it is tried by the curve, neither blocked nor at once.
+        assert_eq!(subject.fails(503, ""), Action::Wait);
+        assert_eq!(subject.state.as_str(), "retrying");
+        assert!(!subject.state.allows(subject.now, Some(&subject.credential)));
+        assert_eq!(subject.fails(418, "0001"), Action::Wait);
+        assert!(!subject.state.allows(subject.now, Some(&subject.credential)));
+        assert_eq!(subject.waits(), None);
+    }
+
+    #[test]
+    fn a_person_resumes_a_block_but_not_a_servers_wish() {
+        let mut subject = Subject::new();
+        subject.fails(401, "0013");
+        assert_eq!(subject.steps(&Outcome::Resumed), Action::Proceed);
+        assert_eq!(subject.waits(), minutes(0));
+        subject.fails(401, "0013");
+        assert_eq!(subject.waits(), None);
+        subject.steps(&Outcome::Success);
+        subject.fails(429, "");
+        assert_eq!(subject.steps(&Outcome::Resumed), Action::Wait);
+        assert!(subject.waits() >= minutes(1));
+    }
+
+    #[test]
+    fn a_refusal_without_a_reason_renews_once_then_tries_three_times_then_stops() {
+        let mut subject = Subject::new();
+        for _ in 0..2 {
+            assert_eq!(subject.fails(401, ""), Action::RenewCredential);
+            assert_eq!(subject.waits(), minutes(0));
+            for _ in 0..3 {
+                assert_eq!(subject.fails(401, ""), Action::Wait);
+                assert_eq!(subject.waits(), minutes(5));
+                subject.wait();
+            }
+            for _ in 0..3 {
+                assert_eq!(subject.fails(401, ""), Action::Wait);
+                assert_eq!(
+                    (subject.state.as_str(), subject.waits()),
+                    ("blocked", minutes(30))
+                );
+                subject.wait();
+            }
+            subject.steps(&Outcome::Resumed);
+        }
+    }
+
+    #[test]
+    fn a_refused_signature_corrects_a_wrong_clock_once() {
+        let mut refused = Failure::new(Origin::Mimecast, 401, "0004", "POST /x");
+        let mut subject = Subject::new();
+        refused.server_time = Some(START + Duration::from_secs(61));
+        assert_eq!(subject.fails_with(&refused), Action::CorrectClock);
+        assert_eq!(subject.waits(), minutes(0));
+        assert_eq!(subject.fails_with(&refused), Action::Wait);
+        assert_eq!(subject.waits(), minutes(360));
+
+        // For an hour the same credential is not given another date; a key made anew is.
+        let mut farther = refused.clone();
+        farther.server_time = Some(START + Duration::from_mins(10));
+        assert_eq!(subject.fails_with(&farther), Action::Wait);
+        subject.credential = key("two");
+        assert_eq!(subject.fails_with(&farther), Action::CorrectClock);
+        assert_eq!(subject.standing.clock_ahead_ms(), 600_000);
+
+        for right in [None, Some(START), Some(START - Duration::from_mins(1))] {
+            let mut subject = Subject::new();
+            refused.server_time = right;
+            assert_eq!(subject.fails_with(&refused), Action::Wait);
+            assert_eq!(subject.waits(), minutes(360));
+        }
+    }
+
+    #[test]
+    fn a_correction_outlives_success_and_goes_when_the_clocks_agree_again() {
+        let mut refused = Failure::new(Origin::Mimecast, 401, "0004", "POST /x");
+        let mut subject = Subject::new();
+        refused.server_time = Some(START - Duration::from_mins(20));
+        assert_eq!(subject.fails_with(&refused), Action::CorrectClock);
+        subject.steps(&Outcome::Success);
+        assert_eq!(subject.standing.clock_ahead_ms(), -1_200_000);
+        // NTP has mended our clock, and now the corrected date is the wrong one, be the hour over or not.
+        subject.now = START + Duration::from_mins(5);
+        refused.server_time = Some(subject.now);
+        assert_eq!(subject.fails_with(&refused), Action::CorrectClock);
+        assert_eq!(subject.standing.clock_ahead_ms(), 0);
+        assert_eq!(subject.fails_with(&refused), Action::Wait);
+        assert_eq!(subject.waits(), minutes(360));
+    }
+
+    #[test]
+    fn a_locked_account_is_told_at_once_and_once() {
+        let mut subject = Subject::new();
+        for _ in 0..3 {
+            subject.fails(401, "0010");
+            subject.wait();
+        }
+        assert_eq!(subject.alerts, [Alert::Raise]);
+        subject.spends(14, &Outcome::Success);
+        subject.fails(500, "");
+        subject.spends(15, &Outcome::Success);
+        assert_eq!(subject.alerts, [Alert::Raise], "it came and went");
+        subject.spends(1, &Outcome::Success);
+        assert_eq!(subject.alerts, [Alert::Raise, Alert::Clear]);
+    }
+
+    #[test]
+    fn what_passes_within_a_quarter_of_an_hour_is_not_told() {
+        let mut subject = Subject::new();
+        subject.fails(503, "");
+        subject.spends(14, &Outcome::Tick);
+        subject.steps(&Outcome::Success);
+        assert_eq!((subject.alerts.len(), subject.standing.tick()), (0, None));
+        subject.fails(503, "");
+        assert_eq!(
+            subject.standing.tick(),
+            Some(subject.now + Duration::from_mins(15))
+        );
+        subject.spends(15, &Outcome::Tick);
+        assert_eq!(subject.alerts, [Alert::Raise]);
+    }
+
+    #[test]
+    fn people_are_reminded_daily_and_when_something_worse_comes() {
+        let mut subject = Subject::new();
+        subject.fails(418, "0001");
+        subject.spends(24 * 60 * 2 + 1, &Outcome::Tick);
+        assert_eq!(subject.alerts, [Alert::Raise, Alert::Remind, Alert::Remind]);
+        subject.fails(401, "0013");
+        subject.fails(401, "0013");
+        assert_eq!(subject.alerts.len(), 4);
+        assert_eq!(
+            subject
+                .standing
+                .raised
+                .as_ref()
+                .map(|raised| raised.code.as_str()),
+            Some("401/0013")
+        );
+    }
+
+    #[test]
+    fn a_renewed_token_is_nobodys_business() {
+        let mut subject = Subject::new();
+        for _ in 0..100 {
+            subject.fails(401, "token_expired");
+            subject.spends(5, &Outcome::Success);
+        }
+        assert!(subject.alerts.is_empty());
+    }
+
+    #[test]
+    fn the_request_ids_of_five_failures_are_kept_for_support() {
+        let mut subject = Subject::new();
+        for n in 0..9 {
+            let mut failure = Failure::new(Origin::Mimecast, 500, "", "POST /x");
+            failure.request_id = Some(format!("r{n}"));
+            subject.fails_with(&failure);
+        }
+        let cause = subject.state.cause().unwrap();
+        assert_eq!(cause.request_id.as_deref(), Some("r8"));
+        assert_eq!(cause.earlier, ["r7", "r6", "r5", "r4"]);
+    }
+
+    #[test]
+    fn a_servers_wish_is_kept_within_reason() {
+        let mut failure = Failure::new(Origin::Mimecast, 429, "", "POST /x");
+        for (wish, expected) in [(0, 1), (47, 47), (86_400, 900)] {
+            for status in [429, 503] {
+                let mut subject = Subject::new();
+                failure.status = status;
+                failure.retry_after = Some(Duration::from_secs(wish));
+                assert_eq!(subject.fails_with(&failure), Action::Wait);
+                assert_eq!(subject.waits(), Some(Duration::from_secs(expected)));
+            }
+        }
+    }
+
+    #[test]
+    fn troubles_that_take_turns_still_wait_ever_longer() {
+        let mut subject = Subject::new();
+        let mut last = Duration::ZERO;
+        for status in [500, 502, 429, 503, 500] {
+            subject.fails(status, "");
+            assert!(subject.waits() > Some(last), "{:?}", subject.state);
+            last = subject.waits().unwrap();
+            assert_eq!(subject.state.since(), Some(START));
+            subject.wait();
+        }
+        assert_eq!(last, Duration::from_mins(15));
+    }
+
+    #[test]
+    fn a_refused_cursor_is_reset_and_a_refused_record_put_aside() {
+        let mut subject = Subject::new();
+        assert_eq!(subject.fails(400, "invalid_cursor"), Action::ResetCursor);
+        assert_eq!(subject.state.as_str(), "retrying");
+        let record = Failure::new(Origin::Hec, 400, "6", "POST /services/collector/event");
+        assert_eq!(subject.fails_with(&record), Action::Quarantine);
+        assert_eq!(subject.state, State::Healthy);
+    }
+
+    #[test]
+    fn a_change_is_told_once() {
+        let policy = policy();
+        let mut state = Standing::default();
+        let changes: Vec<bool> = [500, 500, 503, 429, 429]
+            .map(|status| {
+                let failure = Failure::new(Origin::Mimecast, status, "", "POST /x");
+                let attempt = Attempt {
+                    failure: &failure,
+                    credential: None,
+                    wall: START,
+                };
+                let stepped = step(&policy, state.clone(), &Outcome::Failed(attempt), START);
+                state = stepped.standing;
+                stepped.changed
+            })
+            .into();
+        assert_eq!(changes, [true, false, true, true, false]);
+    }
+
+    /// What may happen: listed failures and others, with any wish, at any time, with several credentials.
+    #[derive(Clone, Debug)]
+    enum Event {
+        Success,
+        Resumed,
+        Tick,
+        Failed {
+            failure: Failure,
+            credential: Option<u8>,
+        },
+        Restarted,
+    }
+
+    fn any_failure() -> impl Strategy<Value = Failure> {
+        let listed = (0..catalogue::all().count()).prop_map(|i| {
+            let row = catalogue::all().nth(i).unwrap();
+            let status = match row.status {
+                catalogue::Status::Any => 0,
+                catalogue::Status::Is(status) => status,
+                catalogue::Status::Family(digit) => digit * 100 + 77,
+            };
+            Failure::new(row.origin, status, row.code, "POST /x")
+        });
+        let other = (any::<u16>(), any::<String>())
+            .prop_map(|(status, code)| Failure::new(Origin::Mimecast, status, &code, "POST /x"));
+        let wish = proptest::option::of((0..u64::MAX).prop_map(Duration::from_millis));
+        let date = proptest::option::of(any::<i64>().prop_map(Timestamp::from_millis));
+        (prop_oneof![8 => listed, 1 => other], wish, date).prop_map(|(mut failure, wish, date)| {
+            failure.retry_after = wish;
+            failure.server_time = date;
+            failure
+        })
+    }
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        let failed =
+            (any_failure(), proptest::option::of(0..3_u8)).prop_map(|(failure, credential)| {
+                Event::Failed {
+                    failure,
+                    credential,
+                }
+            });
+        prop_oneof![
+            1 => Just(Event::Success),
+            1 => Just(Event::Resumed),
+            2 => Just(Event::Tick),
+            1 => Just(Event::Restarted),
+            8 => failed,
+        ]
+    }
+
+    /// What the promises about trying again are checked on.
+    struct Was {
+        state: State,
+        action: Action,
+    }
+
+    /// The end of time has no later moment.
+    fn can_wait(now: Timestamp) -> bool {
+        now < now + Duration::from_hours(1_000)
+    }
+
+    /// Mostly forward by minutes, sometimes anywhere.
+    fn any_time() -> impl Strategy<Value = i64> {
+        prop_oneof![
+            8 => (0..20_000_000_i64).prop_map(|ahead| START.as_millis() + ahead),
+            1 => any::<i64>(),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_machine_keeps_its_promises_over_any_history(
+            history in proptest::collection::vec((any_event(), any_time()), 1..80),
+            output: bool,
+        ) {
+            let seed = Seed::of(b"install", "acme-uk");
+            let policy = if output { Policy::output(seed) } else { Policy::source(seed) };
+            let keys = [key("0"), key("1"), key("2")];
+            let mut state = Standing::default();
+            let mut told = false;
+            for (event, now) in history {
+                let now = Timestamp::from_millis(now);
+                let credential = match &event {
+                    Event::Failed { credential, .. } => credential.map(|i| &keys[usize::from(i)]),
+                    Event::Success | Event::Resumed | Event::Tick | Event::Restarted => None,
+                };
+                let outcome = match &event {
+                    Event::Success => Outcome::Success,
+                    Event::Resumed => Outcome::Resumed,
+                    Event::Tick => Outcome::Tick,
+                    Event::Failed { failure, .. } => {
+                        Outcome::Failed(Attempt { failure, credential, wall: now })
+                    }
+                    Event::Restarted => {
+                        let json = serde_json::to_string(&state).unwrap();
+                        prop_assert!(json.len() < 8_192);
+                        prop_assert_eq!(&serde_json::from_str::<Standing>(&json).unwrap(), &state);
+                        continue;
+                    }
+                };
+                let stepped = step(&policy, state.clone(), &outcome, now);
+
+                prop_assert_eq!(&stepped, &step(&policy, state.clone(), &outcome, now));
+                match stepped.alert {
+                    Some(Alert::Raise) => prop_assert!(!std::mem::replace(&mut told, true)),
+                    Some(Alert::Remind) => prop_assert!(told),
+                    Some(Alert::Clear) => {
+                        prop_assert!(std::mem::replace(&mut told, false));
+                        prop_assert_eq!(&stepped.standing.state, &State::Healthy);
+                    }
+                    None => {}
+                }
+                prop_assert_eq!(told, stepped.standing.raised.is_some());
+                // What is due is told, so nobody looks for it in a loop.
+                prop_assert!(stepped.standing.tick().is_none_or(|at| at > now || !can_wait(now)));
+                state = stepped.standing.clone();
+                let stepped = Was { state: stepped.standing.state, action: stepped.action };
+                prop_assert_eq!(&stepped.state, &stepped.state.clone().clamp(now, &policy));
+                if let Some(at) = stepped.state.next_allowed(now) {
+                    prop_assert!(at >= now && at <= now + policy.longest());
+                }
+                if matches!(event, Event::Success) {
+                    prop_assert_eq!(&stepped.state, &State::Healthy);
+                }
+                // Whoever must wait is not allowed now; the end of time has no later moment.
+                if matches!(event, Event::Failed { .. }) && can_wait(now) {
+                    let waits = matches!(stepped.action, Action::Wait | Action::ResetCursor);
+                    prop_assert_eq!(!stepped.state.allows(now, credential), waits);
+                }
+                // A block is left before its time by a success, a person or another credential only.
+                if let State::Blocked { until, cause, .. } = &stepped.state {
+                    let before = until.map_or(Timestamp::from_millis(i64::MAX), |at| at - Duration::from_millis(1));
+                    prop_assert!(!stepped.state.allows(before, None));
+                    if cause.row().class == Class::LockedOut {
+                        prop_assert!(keys.iter().all(|key| !stepped.state.allows(before, Some(key))));
+                    }
+                }
+            }
+        }
+    }
+}

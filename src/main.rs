@@ -1,0 +1,176 @@
+//! The program: reads the command line, does what it says, and ends with a code that says how it went.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use mimecast_collector::app::{self, AppError};
+use mimecast_collector::cli::explain::ExplainError;
+use mimecast_collector::cli::{self, Command, Exit, demo, simulate, status};
+use mimecast_collector::clock::Clock;
+use mimecast_collector::config::Config;
+use mimecast_collector::control::state_socket;
+use mimecast_collector::settings::Problems;
+use mimecast_collector::signals::Signals;
+use mimecast_collector::simulator::Ports;
+use mimecast_collector::{logging, scale};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+fn main() -> ExitCode {
+    let arguments = match cli::parse(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit.into(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => {
+            let work = AssertUnwindSafe(|| runtime.block_on(obey(arguments.command)));
+            let ended = std::panic::catch_unwind(work);
+            // A reader of standard output that does not read must not keep the process.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            match ended {
+                Ok(ended) => ended,
+                // A task panicked; the hook has said where. All state is durable, so a restart goes on.
+                Err(_) => return Exit::Bug.into(),
+            }
+        }
+        Err(error) => Err(anyhow!("cannot start the runtime: {error}")),
+    };
+    match ended {
+        Ok(()) => Exit::Ok.into(),
+        Err(error) => {
+            let mut stderr = std::io::stderr();
+            // Nowhere left to complain.
+            writeln!(stderr, "{}", told(&error)).ok();
+            exit_of(&error).into()
+        }
+    }
+}
+
+async fn obey(command: Command) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout();
+    match command {
+        Command::Run(run) => collect(run).await,
+        Command::Check(check) => {
+            let config = Config::load(&check.file.config)?;
+            for warning in &config.warnings {
+                writeln!(stdout, "warning: {warning}")?;
+            }
+            let unread = if check.no_secrets {
+                "; secrets and CA files were not read"
+            } else {
+                app::check(&config)?;
+                ""
+            };
+            writeln!(
+                stdout,
+                "the configuration is right: {} integrations, {} outputs{unread}",
+                config.integrations.len(),
+                config.outputs.len()
+            )?;
+            Ok(())
+        }
+        Command::Status(ask) => {
+            let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
+            if ask.json {
+                return Ok(status::run_json(&socket, &mut stdout).await?);
+            }
+            let look = status::Look {
+                width: 80,
+                colours: stdout.is_terminal(),
+            };
+            Ok(status::run(&socket, look, &mut stdout).await?)
+        }
+        Command::Resume(ask) => {
+            let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
+            Ok(cli::resume::run(&socket, &ask.name, &mut stdout).await?)
+        }
+        Command::Pause(ask) => {
+            let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
+            Ok(cli::pause::run(&socket, &ask.name, ask.duration, &mut stdout).await?)
+        }
+        Command::Explain(ask) => Ok(cli::explain::run(&ask.code, &mut stdout)?),
+        Command::Demo(wish) => {
+            let clock = demo::clock(Clock::system().wall());
+            logging::init(logging::Format::Auto, tracing::Level::INFO, clock.clone())?;
+            Ok(demo::run(wish.events, clock, &mut std::io::stderr()).await?)
+        }
+        Command::Simulate(wish) => {
+            let clock = Clock::system();
+            logging::init(wish.log_format, tracing::Level::INFO, clock.clone())?;
+            let ports = Ports {
+                api: wish.port,
+                objects: wish.objects_port,
+                hec: wish.hec_port,
+            };
+            let wish = simulate::Wish {
+                ports,
+                per_minute: wish.events_per_minute,
+                seed: wish.seed,
+            };
+            Ok(simulate::run(wish, &clock, &mut stdout).await?)
+        }
+    }
+}
+
+async fn collect(run: cli::Run) -> anyhow::Result<()> {
+    let load = move || Config::load(&run.file.config);
+    let config = load()?;
+    let clock = scale::clock(&config, run.time_scale)?;
+    let format = run.log.log_format.unwrap_or(config.log.format);
+    let level = run.log.log_level.unwrap_or(config.log.level);
+    logging::init(format, level, clock.clone())?;
+    let (sender, signals) = mpsc::channel(1);
+    let mut arriving = Signals::new()?;
+    let mut forwarder = JoinSet::new();
+    forwarder.spawn(async move {
+        loop {
+            let signal = arriving.next().await;
+            if sender.send(signal).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(app::run(config, clock, signals, load).await?)
+}
+
+/// The error and its causes, each once: most of our errors tell their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
+
+/// The code for what went wrong, by the kind of the first error that has one.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    for cause in error.chain() {
+        if cause.is::<Problems>() {
+            return Exit::Config;
+        }
+        if let Some(error) = cause.downcast_ref::<scale::ScaleError>() {
+            return error.into();
+        }
+        if let Some(error) = cause.downcast_ref::<AppError>() {
+            return error.into();
+        }
+        if let Some(error) = cause.downcast_ref::<ExplainError>() {
+            return error.into();
+        }
+        if let Some(error) = cause.downcast_ref::<status::AskError>() {
+            return error.into();
+        }
+        if let Some(demo::DemoError::App(error)) = cause.downcast_ref() {
+            return error.into();
+        }
+    }
+    Exit::Store
+}

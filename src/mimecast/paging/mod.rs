@@ -1,0 +1,96 @@
+//! The ways in which Mimecast lists records, one file each: a pure pair, cursor to request and reply to page,
+//! and the step that is taken with them.
+
+pub(super) mod batch_files;
+mod envelope;
+mod feed;
+mod files;
+mod overlap;
+mod place;
+pub(super) mod siem_files;
+pub(super) mod snapshot;
+pub(super) mod stream;
+pub(super) mod window;
+
+use std::panic;
+
+use tokio::task::JoinError;
+
+use super::FetchError;
+use crate::health::{Failure, Origin};
+use crate::model::StreamId;
+
+/// Runs work that blocks with what it works on, and gives that back.
+async fn blocking<W, T>(mut on: W, work: impl FnOnce(&mut W) -> T + Send + 'static) -> (W, T)
+where
+    W: Send + 'static,
+    T: Send + 'static,
+{
+    joined(
+        tokio::task::spawn_blocking(move || {
+            let result = work(&mut on);
+            (on, result)
+        })
+        .await,
+    )
+    .await
+}
+
+/// The result of a blocking task; a panic in it is one here.
+async fn joined<T>(result: Result<T, JoinError>) -> T {
+    match result {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => panic::resume_unwind(panic),
+            // Only a runtime that is going down cancels blocking work: nobody waits for us any more.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// The failure of a request that goes on where another ended. If it is refused for what it asks, that is for its token,
+/// since all else in it was taken before: then it fails with `code`.
+fn token_refused(error: FetchError, code: &str) -> FetchError {
+    const OF_THE_REQUEST: [&str; 4] = ["", "bad_request", "err_bad_request", "validation_error"];
+    match error {
+        FetchError::Failed(mut failure)
+            if failure.origin == Origin::Mimecast
+                && failure.status == 400
+                && OF_THE_REQUEST.contains(&failure.code.as_str()) =>
+        {
+            code.clone_into(&mut failure.code);
+            FetchError::Failed(failure)
+        }
+        FetchError::Failed(_) | FetchError::Sink(_) | FetchError::GateClosed => error,
+    }
+}
+
+/// A cursor that this version did not write. Going back to the start is a decision for others.
+fn foreign_cursor(stream: &StreamId, why: impl std::fmt::Display) -> FetchError {
+    Failure::new(Origin::Local, 0, "cursor", &stream.to_string())
+        .with_detail(&format!(
+            "the stored cursor cannot be read: {why}: was it written by a newer version?"
+        ))
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_without_a_reason_is_the_tokens() {
+        let code = |status, code: &str| {
+            let failure = Failure::new(Origin::Mimecast, status, code, "GET /x");
+            match token_refused(failure.into(), "invalid_cursor") {
+                FetchError::Failed(failure) => failure.code,
+                FetchError::Sink(_) | FetchError::GateClosed => String::new(),
+            }
+        };
+        for unexplained in ["", "bad_request", "validation_error"] {
+            assert_eq!(code(400, unexplained), "invalid_cursor");
+        }
+        assert_eq!(code(400, "0001"), "0001");
+        assert_eq!(code(500, ""), "");
+    }
+}

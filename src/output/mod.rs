@@ -1,0 +1,216 @@
+//! Delivers what the store holds; nothing here knows Mimecast.
+//!
+//! An [`Output`] tries a batch once and says exactly what became of it, in a [`Delivery`]. It never retries, waits or
+//! drops: repeating is the worker's part, the delay that of `health`, the position that of the store. So every
+//! output is about encoding and sending, and all of them fail in the same way.
+
+pub mod batch;
+pub mod config;
+mod delivery;
+mod format;
+pub mod hec;
+pub mod stdout;
+mod worker;
+
+use std::error::Error;
+use std::future::Future;
+
+pub use batch::{Batch, BatchLimits};
+pub use delivery::{Delivery, Rejection};
+use hec::SplunkHec;
+use stdout::Stdout;
+pub use worker::{Command, Worker};
+
+use crate::http::Connection;
+use crate::model::OutputId;
+use crate::secret::{Fingerprint, SecretError};
+use config::{OutputConfig, OutputKind};
+
+/// A receiver of events: the seam at which tests put scripted ones.
+pub trait Output: Send + Sync + 'static {
+    /// Offers a batch once.
+    ///
+    /// Events are counted as accepted only when the receiver has said that it has taken responsibility for them; an answer
+    /// that cannot be read counts as a failure. Dropping the future loses nothing, for nothing was accepted.
+    fn deliver(&self, batch: &Batch) -> impl Future<Output = Delivery> + Send;
+
+    /// How large a batch is of use. A larger one is taken in part; the limits may shrink when a receiver refuses.
+    fn limits(&self) -> BatchLimits;
+}
+
+/// Any of the outputs that a configuration can name.
+#[derive(Debug)]
+pub enum Target {
+    /// Splunk's HTTP Event Collector.
+    SplunkHec(SplunkHec),
+    /// Standard output.
+    Stdout(Stdout),
+}
+
+impl Target {
+    /// Makes an output ready to deliver: reads its secret and lets `connect` build its client. Sends nothing.
+    ///
+    /// # Errors
+    /// What the configuration names and cannot be used, for the person who wrote it.
+    pub fn open<E>(
+        config: &OutputConfig,
+        connect: impl FnOnce(&Connection) -> Result<reqwest::Client, E>,
+    ) -> Result<Self, OpenError>
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let output = || config.id.clone();
+        match &config.kind {
+            OutputKind::SplunkHec(hec) => {
+                let token = hec
+                    .token
+                    .read()
+                    .map_err(|e| OpenError::Token(output(), e))?;
+                let client =
+                    connect(&hec.connection).map_err(|e| OpenError::Client(output(), e.into()))?;
+                SplunkHec::new(hec, token, client)
+                    .map(Self::SplunkHec)
+                    .map_err(|e| OpenError::Hec(output(), e))
+            }
+            OutputKind::Stdout => Ok(Self::Stdout(Stdout::default())),
+        }
+    }
+
+    /// What its credential can be told by, under the install id `key`; `None` for an output without one.
+    #[must_use]
+    pub fn fingerprint(&self, key: &[u8]) -> Option<Fingerprint> {
+        match self {
+            Self::SplunkHec(hec) => Some(hec.fingerprint(key)),
+            Self::Stdout(_) => None,
+        }
+    }
+}
+
+impl Output for Target {
+    async fn deliver(&self, batch: &Batch) -> Delivery {
+        match self {
+            Self::SplunkHec(hec) => hec.deliver(batch).await,
+            Self::Stdout(stdout) => stdout.deliver(batch).await,
+        }
+    }
+
+    fn limits(&self) -> BatchLimits {
+        match self {
+            Self::SplunkHec(hec) => hec.limits(),
+            Self::Stdout(stdout) => stdout.limits(),
+        }
+    }
+}
+
+/// Why an output cannot be used as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its token cannot be read.
+    #[error("output '{0}': cannot read its token: {1}")]
+    Token(OutputId, #[source] SecretError),
+    /// Its HTTP client cannot be built.
+    #[error("output '{0}': cannot prepare its connection: {1}")]
+    Client(OutputId, #[source] Box<dyn Error + Send + Sync>),
+    /// Its address or token has no place in a request.
+    #[error("output '{0}': {1}")]
+    Hec(OutputId, #[source] hec::ConfigError),
+}
+
+/// Runs work that encodes, compresses or may block on a thread of its own; a panic in it is one here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) => match e.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Cancelled: only a runtime that is going away does that, and it takes this task along.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    use super::Batch;
+    use crate::model::{EventId, Form, LaneId, Record, Timestamp};
+
+    pub(crate) fn record(kind: &str, form: Form, body: &str) -> Record {
+        Record {
+            id: EventId([0xab; 16]),
+            time: Timestamp::from_millis(1_767_690_487_000),
+            form,
+            kind: kind.into(),
+            body: body.to_owned().into(),
+        }
+    }
+
+    pub(crate) fn batch(lane: &str, records: Vec<Record>) -> Batch {
+        Batch::new(LaneId::from_text(lane), records)
+    }
+
+    /// A batch of `n` small JSON events of the audit log.
+    pub(crate) fn numbered(n: usize) -> Batch {
+        let event = |i| record("audit", Form::Json, &format!(r#"{{"n":{i}}}"#));
+        batch("acme-uk/audit", (0..n).map(event).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hec::HecConfig;
+    use super::*;
+    use crate::secret::{Secret, SecretSource};
+
+    fn hec(url: &str, token: &str) -> OutputConfig {
+        OutputConfig {
+            id: OutputId::new("splunk").unwrap(),
+            kind: OutputKind::SplunkHec(HecConfig {
+                url: url.to_owned(),
+                token: SecretSource::Literal(Secret::new(token.to_owned())),
+                index: None,
+                host: None,
+                gzip: true,
+                batch_bytes: 1 << 20,
+                connection: Connection::default(),
+            }),
+        }
+    }
+
+    #[test]
+    fn an_output_that_cannot_be_opened_says_which_and_why_without_its_token() {
+        let open = |url: &str, token: &str| {
+            Target::open(&hec(url, token), |_| Ok::<_, OpenError>(hec::test_client()))
+        };
+        assert!(open("https://splunk.example:8088", "hunter2").is_ok());
+        let shown = |e: OpenError| format!("{e} {e:?}");
+        let bad_token = shown(open("https://splunk.example:8088", "hunter\n2").unwrap_err());
+        assert!(
+            bad_token.starts_with("output 'splunk': the token "),
+            "{bad_token}"
+        );
+        assert!(!bad_token.contains("hunter"), "{bad_token}");
+        let bad_url = shown(open("splunk.example", "hunter2").unwrap_err());
+        assert!(bad_url.contains("'splunk.example'"), "{bad_url}");
+        let no_client = Target::open(&hec("https://splunk.example", "hunter2"), |_| {
+            Err("no such CA file")
+        });
+        assert!(shown(no_client.unwrap_err()).contains("no such CA file"));
+    }
+
+    #[test]
+    fn a_target_keeps_its_token_to_itself() {
+        let open = |token: &str| {
+            let config = hec("https://splunk.example:8088", token);
+            Target::open(&config, |_| Ok::<_, OpenError>(hec::test_client())).unwrap()
+        };
+        let target = open("hunter2");
+        assert!(!format!("{target:?}").contains("hunter2"));
+        assert_eq!(
+            target.fingerprint(b"id"),
+            open("hunter2").fingerprint(b"id")
+        );
+        assert_ne!(
+            target.fingerprint(b"id"),
+            open("hunter3").fingerprint(b"id")
+        );
+    }
+}

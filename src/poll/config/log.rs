@@ -1,0 +1,131 @@
+//! Reads `[integration.log.TYPE]`: what one log type of the integration above has otherwise.
+
+use std::time::Duration;
+
+use super::LogConfig;
+use super::read::{Server, interval};
+use crate::mimecast::log_types::{LOG_TYPES, Log, LogType, Paging};
+use crate::settings::{Table, did_you_mean, quoted};
+
+/// What the integration says for all its logs.
+pub(super) struct Common<'s> {
+    pub(super) server: Option<&'s Server>,
+    pub(super) interval: Duration,
+    pub(super) start: Duration,
+}
+
+/// Reads the tables of the chosen types; `None` for an integration whose `logs` could not be read, and for defaults.
+pub(super) fn read(
+    table: &mut Table<'_>,
+    chosen: Option<&[&'static LogType]>,
+    common: &Common<'_>,
+) -> Vec<LogConfig> {
+    let mut tables = table.part("log", "log");
+    let mut logs = Vec::new();
+    for row in LOG_TYPES {
+        if chosen.is_none_or(|chosen| chosen.contains(&row)) {
+            logs.extend(log(tables.part(row.name, "TYPE"), row, common));
+        } else {
+            let why = "is none of this integration's logs; add it to logs, or remove the table";
+            tables.refuse(row.name, why);
+        }
+    }
+    // As the integration lists them.
+    if let Some(chosen) = chosen {
+        logs.sort_by_key(|log| chosen.iter().position(|row| *row == log.log.row));
+    }
+    logs
+}
+
+/// Reads one table; `None` for a type that is left out.
+fn log(mut table: Table<'_>, row: &'static LogType, common: &Common<'_>) -> Option<LogConfig> {
+    let enabled = table.optional("enabled").unwrap_or(true);
+    let mut config = LogConfig::from(row);
+    if row.stream.is_some() {
+        let modes = &[("batch", false), ("stream", true)];
+        let streams = table.one_of("mode", modes) == Some(true);
+        if let Some(log) = Log::streaming(row).filter(|_| streams) {
+            config.log = log;
+        }
+    }
+    // A type that changes slowly is not asked for as often as the others.
+    let usual = row
+        .interval
+        .map_or(common.interval, |slow| slow.max(common.interval));
+    config.interval = interval(&mut table, common.server, usual);
+    let start = table.optional("start").unwrap_or(common.start);
+    config.start = start.min(config.log.look_back);
+    if row.page_size > 0 {
+        config.log.page_size = page_size(&mut table, row);
+    }
+    if let Some(path) = path(&mut table) {
+        config.log.path = path.into();
+    }
+    if !row.event_types.is_empty() {
+        config.event_types = types(&mut table, row);
+    }
+    let formats = row.paging.formats().iter();
+    let formats: Vec<_> = formats.map(|format| (format.as_str(), *format)).collect();
+    match &mut config.log.paging {
+        Paging::SiemFiles { format, compress } => {
+            *format = table.one_of("file_format", &formats).unwrap_or(*format);
+            *compress = table.optional("compress").unwrap_or(*compress);
+        }
+        Paging::Feed { format, .. } => {
+            *format = table.one_of("file_format", &formats).unwrap_or(*format);
+        }
+        Paging::BatchFiles | Paging::Stream | Paging::Window(_) | Paging::Snapshot(..) => {}
+    }
+    enabled.then_some(config)
+}
+
+fn page_size(table: &mut Table<'_>, row: &LogType) -> u32 {
+    let size = table.optional("page_size").unwrap_or(row.page_size);
+    if !(1..=row.page_size).contains(&size) {
+        let text = format!("must be from 1 to {}", row.page_size);
+        table.reject("page_size", text);
+    }
+    size
+}
+
+fn path(table: &mut Table<'_>) -> Option<String> {
+    let path: String = table.optional("path")?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
+    if !path.starts_with('/') || path.ends_with('/') || !path.chars().all(plain) {
+        let text = "is not a path; expected one such as \"/api/audit/get-audit-events\", without a slash at its end";
+        table.reject("path", text.to_owned());
+    }
+    Some(path)
+}
+
+fn types(table: &mut Table<'_>, row: &'static LogType) -> Vec<&'static str> {
+    let all = || row.event_types.iter().copied();
+    let Some(item) = table.find("types") else {
+        return all().collect();
+    };
+    let Some(elements) = item.elements().filter(|elements| !elements.is_empty()) else {
+        item.reject(format!(
+            "expected a list of event types; there are {}",
+            quoted(all())
+        ));
+        return Vec::new();
+    };
+    let mut types = Vec::new();
+    for element in elements {
+        let Some(name) = element.read::<String>() else {
+            continue;
+        };
+        match all().find(|event_type| *event_type == name) {
+            Some(event_type) if types.contains(&event_type) => {
+                element.reject(format!("\"{name}\" stands here twice; once is enough"));
+            }
+            Some(event_type) => types.push(event_type),
+            None => element.reject(format!(
+                "unknown event type {name:?}{}; there are {}",
+                did_you_mean(&name, all()),
+                quoted(all())
+            )),
+        }
+    }
+    types
+}

@@ -1,0 +1,38 @@
+//! Asks Mimecast in time, never too early, and commits what came.
+//!
+//! It must not know outputs or wire formats.
+
+pub mod config;
+mod gate;
+mod heartbeat;
+mod poller;
+mod room;
+mod schedule;
+
+pub use poller::Poller;
+pub use room::Room;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::pause::Pause;
+use crate::subject::Context;
+
+/// What a poller is told from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// A person says that what was wrong has been mended: try again now.
+    Resume,
+    /// A person wants no polls for a while; it is durable already.
+    Pause(Pause),
+}
+
+/// What pollers share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Store, clock and status.
+    pub context: Context,
+    /// Bounds the requests that are out.
+    pub requests: Arc<Semaphore>,
+}

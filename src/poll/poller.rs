@@ -1,0 +1,595 @@
+//! One task an integration: its streams, their cursors, all its states of health.
+//!
+//! Fetches run beside each other in a set and share nothing: each writes to its own lane and commits there with its own cursor. Their
+//! results come home to the loop, which alone steps the machines and starts the next fetch. So there are no locks and no half-updated
+//! states, and a slow log type does not hold up the others. Dropping the task at any point loses nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::config::{IntegrationConfig, LogConfig};
+use super::gate::{FetchGate, PollGate};
+use super::heartbeat::Heartbeat;
+use super::room::Room;
+use super::schedule;
+use super::{Command, Shared};
+use crate::alert::{About, Renewal};
+use crate::health::machine::Attempt;
+use crate::health::{Action, Class, Failure, Origin, Outcome, Policy, Row, Scope, Seed, lookup};
+use crate::mimecast::{FetchError, Job, Progress, Source};
+use crate::model::{IntegrationId, SinkError, StreamId, Timestamp};
+use crate::pause::{Pause, Paused};
+use crate::secret::Fingerprint;
+use crate::status::Condition;
+use crate::store::{PollRecord, Snapshot, StoreError};
+use crate::subject::{Context, Subject};
+
+/// Fetches of one integration at a time, once its credential has proved good.
+const FETCHES: usize = 4;
+
+/// What is read once more when a cursor is lost: files can hold events that are older than those of the files before.
+const READ_AGAIN: Duration = Duration::from_secs(3600);
+
+/// The task of one integration.
+#[derive(Debug)]
+pub struct Poller<S> {
+    id: IntegrationId,
+    source: Arc<S>,
+    fingerprint: Fingerprint,
+    context: Context,
+    room: Room,
+    gate: PollGate,
+    pause: Option<Pause>,
+    heartbeat: Heartbeat,
+    credential: Subject,
+    /// By the function of the API that Mimecast counts calls of.
+    resources: BTreeMap<Arc<str>, Subject>,
+    streams: Vec<Stream>,
+    fetches: JoinSet<Done>,
+    /// Grows with each change of the credential's state, so that late news is recognised.
+    epoch: u64,
+    /// Whether the credential has succeeded since it was taken up: before that, one request at a time.
+    proven: bool,
+    commands: mpsc::Receiver<Command>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    id: StreamId,
+    config: LogConfig,
+    poll: Option<PollRecord>,
+    /// The step before succeeded and there is more, or the same attempt goes on.
+    fresh: bool,
+    running: bool,
+    last_success: Option<Timestamp>,
+    subject: Subject,
+}
+
+#[derive(Debug)]
+struct Done {
+    stream: usize,
+    epoch: u64,
+    gate: FetchGate,
+    result: Result<Progress, FetchError>,
+}
+
+impl<S: Source> Poller<S> {
+    /// Takes up an integration where `stored` says that it stands.
+    #[must_use]
+    pub fn new(
+        config: &IntegrationConfig,
+        source: S,
+        fingerprint: Fingerprint,
+        shared: Shared,
+        room: Room,
+        stored: &Snapshot,
+        commands: mpsc::Receiver<Command>,
+    ) -> Self {
+        let id = config.id.clone();
+        let Shared { context, requests } = shared;
+        let now = context.clock.now();
+        let load = |name: String, log: Option<String>| {
+            let seed = Seed::of(context.store.install_id().as_bytes(), &name);
+            let about = About {
+                integration: Some(id.clone()),
+                tags: config.tags.clone(),
+                log,
+                output: None,
+                renewal: Renewal::of_file(config.credential.is_in_files()),
+            };
+            Subject::load(name, about, Policy::source(seed), stored, now)
+        };
+        let mut resources = BTreeMap::new();
+        let mut streams = Vec::new();
+        for log in &config.logs {
+            let path = &log.log.path;
+            resources
+                .entry(Arc::clone(path))
+                .or_insert_with(|| load(format!("resource {id} {path}"), Some(path.to_string())));
+            for stream in log.streams(&id) {
+                let record = stored.streams.get(&stream.to_string());
+                streams.push(Stream {
+                    poll: record.and_then(|record| record.poll),
+                    subject: load(format!("stream {stream}"), Some(stream.log_and_type())),
+                    id: stream,
+                    config: log.clone(),
+                    fresh: false,
+                    running: false,
+                    last_success: None,
+                });
+            }
+        }
+        Self {
+            credential: load(format!("credential {id}"), None),
+            gate: PollGate::new(requests),
+            pause: Pause::load(stored, Paused::Integration, id.as_str()),
+            heartbeat: Heartbeat::new(config, now),
+            id,
+            source: Arc::new(source),
+            fingerprint,
+            context,
+            room,
+            resources,
+            streams,
+            fetches: JoinSet::new(),
+            epoch: 0,
+            proven: false,
+            commands,
+        }
+    }
+
+    /// Polls until `stop` is cancelled or the store fails. Fetches that are out then are dropped; what they did not commit is
+    /// fetched again.
+    ///
+    /// # Errors
+    /// The store's: the process must end.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
+        self.source.correct_clock(self.credential.clock_ahead_ms());
+        self.lift_blocks().await?;
+        loop {
+            self.look_at_the_time().await?;
+            self.start_what_is_due().await?;
+            self.show();
+            let wake = self.wake();
+            let clock = self.context.clock.clone();
+            let sleep = async {
+                match wake {
+                    Some(at) => clock.sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                Some(done) = self.fetches.join_next() => match done {
+                    Ok(done) => self.finish(done).await?,
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Err(_) => {}
+                },
+                Some(command) = self.commands.recv() => self.obey(command).await?,
+                () = sleep => {}
+            }
+        }
+    }
+
+    /// A block that was for another credential than the one at hand ends before the first request.
+    async fn lift_blocks(&mut self) -> Result<(), StoreError> {
+        let now = self.context.clock.now();
+        let subjects = self.resources.values_mut();
+        let subjects = subjects.chain(self.streams.iter_mut().map(|stream| &mut stream.subject));
+        for subject in subjects.chain([&mut self.credential]) {
+            subject
+                .lift(&self.context.store, Some(&self.fingerprint), now)
+                .await?;
+        }
+        self.set_gate(now);
+        Ok(())
+    }
+
+    fn set_gate(&self, now: Timestamp) {
+        let allowed = self.credential.state().allows(now, Some(&self.fingerprint));
+        self.gate.allow(allowed && self.pause.is_none());
+    }
+
+    /// Does what the passing of time asks for: ends a pause, tells people.
+    async fn look_at_the_time(&mut self) -> Result<(), StoreError> {
+        let now = self.context.clock.now();
+        if self.pause.is_some_and(|pause| pause.is_over(now)) {
+            self.end_pause().await?;
+        }
+        let store = &self.context.store;
+        let streams = self.streams.iter_mut().map(|stream| &mut stream.subject);
+        let subjects = streams.chain(self.resources.values_mut());
+        for subject in subjects.chain([&mut self.credential]) {
+            subject.tick(store, now).await?;
+        }
+        if self.heartbeat.at > now {
+            return Ok(());
+        }
+        let resources = self.resources.values().map(Subject::condition);
+        let shared: Vec<_> = resources.chain([self.condition()]).collect();
+        let stream = |stream: &Stream| {
+            (
+                stream.id.clone(),
+                stream.subject.condition(),
+                stream.last_success,
+            )
+        };
+        let streams: Vec<_> = self.streams.iter().map(stream).collect();
+        self.heartbeat
+            .beat(&self.context.store, shared, streams, now)
+            .await
+    }
+
+    async fn end_pause(&mut self) -> Result<(), StoreError> {
+        self.pause = None;
+        self.set_gate(self.context.clock.now());
+        tracing::info!(integration = %self.id, "the pause is over");
+        let (store, id) = (&self.context.store, self.id.as_str());
+        Pause::store(None, store, Paused::Integration, id).await
+    }
+
+    fn condition(&self) -> Condition {
+        match &self.pause {
+            Some(pause) => pause.condition(self.id.as_str()),
+            None => self.credential.condition(),
+        }
+    }
+
+    async fn obey(&mut self, command: Command) -> Result<(), StoreError> {
+        match command {
+            Command::Pause(pause) => {
+                self.pause = Some(pause);
+                self.set_gate(self.context.clock.now());
+                Ok(())
+            }
+            // What else is wrong is looked at when its time has come.
+            Command::Resume if self.pause.is_some() => self.end_pause().await,
+            Command::Resume => {
+                let now = self.context.clock.now();
+                let subjects = self.resources.values_mut();
+                let streams = self.streams.iter_mut().map(|stream| &mut stream.subject);
+                for subject in subjects.chain(streams).chain([&mut self.credential]) {
+                    subject
+                        .judge(&self.context.store, &Outcome::Resumed, now)
+                        .await?;
+                }
+                self.epoch += 1;
+                self.set_gate(now);
+                Ok(())
+            }
+        }
+    }
+
+    /// How many fetches may be out: one, the probe, while the credential is not known to be good.
+    fn places(&self) -> usize {
+        if self.proven && self.credential.is_healthy() {
+            FETCHES
+        } else {
+            1
+        }
+    }
+
+    /// The earliest time at which all that concerns a stream allows its next step; `None` if only a person can bring it about.
+    fn ready(&self, stream: &Stream, now: Timestamp) -> Option<Timestamp> {
+        let due = schedule::due(
+            stream.poll.as_ref(),
+            stream.config.interval,
+            stream.fresh,
+            now,
+        );
+        let resource = self.resources.get(&stream.config.log.path);
+        let subjects = [Some(&self.credential), resource, Some(&stream.subject)];
+        let mut ready = due;
+        for subject in subjects.into_iter().flatten() {
+            ready = ready.max(subject.state().next_allowed(now)?);
+        }
+        Some(ready)
+    }
+
+    async fn start_what_is_due(&mut self) -> Result<(), StoreError> {
+        if self.pause.is_some() {
+            return Ok(());
+        }
+        let now = self.context.clock.now();
+        let mut due: Vec<(Timestamp, usize)> = Vec::new();
+        for (index, stream) in self.streams.iter().enumerate() {
+            let ready = self.ready(stream, now).filter(|at| *at <= now);
+            if let Some(at) = ready.filter(|_| !stream.running) {
+                due.push((at, index));
+            }
+        }
+        let outbox = self.context.store.outbox();
+        if due.is_empty() || self.room.is_full(outbox, &self.id) {
+            return Ok(());
+        }
+        // A block may have come to its end.
+        self.set_gate(now);
+        due.sort_unstable();
+        for (_, index) in due {
+            if self.fetches.len() >= self.places() {
+                break;
+            }
+            self.start(index, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the attempt durable, then lets it go out.
+    async fn start(&mut self, index: usize, now: Timestamp) -> Result<(), StoreError> {
+        let store = &self.context.store;
+        let Some(stream) = self.streams.get_mut(index) else {
+            return Ok(());
+        };
+        let wall = self.context.clock.wall();
+        let record = schedule::next_record(stream.poll.as_ref(), stream.fresh, now);
+        if let Some(record) = record {
+            let origin = wall - stream.config.start;
+            store.poll(&stream.id, record, origin).await?;
+            stream.poll = Some(record);
+        }
+        stream.fresh = false;
+        stream.running = true;
+        let known = store.stream(&stream.id).await?;
+        let sink = store.writer(&stream.id).await?;
+        let job = Job {
+            stream: stream.id.clone(),
+            log: stream.config.log.clone(),
+            cursor: sink.cursor().cloned(),
+            start: known.origin.unwrap_or(wall - stream.config.start),
+            polled: stream.poll.map_or(now, |poll| poll.started),
+            slice: schedule::slice(stream.poll.as_ref()),
+        };
+        let (source, gate) = (Arc::clone(&self.source), self.gate.for_fetch());
+        let epoch = self.epoch;
+        self.fetches.spawn(async move {
+            let result = source.fetch(job, sink, gate.clone()).await;
+            Done {
+                stream: index,
+                epoch,
+                gate,
+                result,
+            }
+        });
+        Ok(())
+    }
+
+    async fn finish(&mut self, done: Done) -> Result<(), StoreError> {
+        if let Some(stream) = self.streams.get_mut(done.stream) {
+            stream.running = false;
+        }
+        match done.result {
+            Ok(progress) => self.succeeded(done.stream, done.epoch, progress).await?,
+            Err(FetchError::Failed(failure)) => {
+                self.failed(done.stream, done.epoch, &failure).await?;
+            }
+            // Another fetch met the failure; this one is a cut-short attempt.
+            Err(FetchError::GateClosed) => {}
+            Err(FetchError::Sink(error)) => self.refused(done.stream, error).await?,
+        }
+        done.gate.judged();
+        Ok(())
+    }
+
+    async fn succeeded(
+        &mut self,
+        index: usize,
+        epoch: u64,
+        progress: Progress,
+    ) -> Result<(), StoreError> {
+        let now = self.context.clock.now();
+        let store = &self.context.store;
+        let Some(stream) = self.streams.get_mut(index) else {
+            return Ok(());
+        };
+        stream.last_success = Some(now);
+        stream.fresh = progress != Progress::CaughtUp;
+        if let Some(poll) = &mut stream.poll
+            && schedule::note(poll, progress)
+        {
+            let origin = self.context.clock.wall() - stream.config.start;
+            store.poll(&stream.id, *poll, origin).await?;
+        }
+        tracing::debug!(stream = %stream.id, ?progress, "step done");
+        stream.subject.judge(store, &Outcome::Success, now).await?;
+        if let Some(resource) = self.resources.get_mut(&stream.config.log.path) {
+            resource.judge(store, &Outcome::Success, now).await?;
+        }
+        self.credential_answered(epoch, now).await
+    }
+
+    /// The credential was accepted, if that is news of its present state.
+    async fn credential_answered(&mut self, epoch: u64, now: Timestamp) -> Result<(), StoreError> {
+        if epoch != self.epoch {
+            return Ok(());
+        }
+        self.proven = true;
+        if !self.credential.is_healthy() {
+            self.epoch += 1;
+            self.credential
+                .judge(&self.context.store, &Outcome::Success, now)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn failed(
+        &mut self,
+        index: usize,
+        epoch: u64,
+        failure: &Failure,
+    ) -> Result<(), StoreError> {
+        let wall = self.context.clock.wall();
+        let row = lookup(failure);
+        let action = self.judge(index, epoch, failure, row, wall).await?;
+        let Some(stream) = self.streams.get_mut(index) else {
+            return Ok(());
+        };
+        match action {
+            Action::RenewCredential => {
+                self.source.renew();
+                stream.fresh = true;
+            }
+            Action::CorrectClock => {
+                let ahead_ms = self.credential.clock_ahead_ms();
+                tracing::warn!(
+                    integration = %self.id,
+                    ahead_ms,
+                    "Mimecast refused a signature because of its date: signing with our clock moved by so much from now on; check \
+                     that this machine's clock follows NTP"
+                );
+                self.source.correct_clock(ahead_ms);
+                stream.fresh = true;
+            }
+            Action::ResetCursor => self.read_by_time(index).await?,
+            Action::Proceed | Action::Wait | Action::Quarantine => {}
+        }
+        if row.scope != Scope::Credential && failure.origin == Origin::Mimecast {
+            let now = self.context.clock.now();
+            self.credential_answered(epoch, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Steps the machine of the subject that a failure belongs to.
+    async fn judge(
+        &mut self,
+        index: usize,
+        epoch: u64,
+        failure: &Failure,
+        row: &Row,
+        wall: Timestamp,
+    ) -> Result<Action, StoreError> {
+        let now = self.context.clock.now();
+        let store = &self.context.store;
+        let outcome = Outcome::Failed(Attempt {
+            failure,
+            credential: Some(&self.fingerprint),
+            wall,
+        });
+        let Some(stream) = self.streams.get_mut(index) else {
+            return Ok(Action::Wait);
+        };
+        match row.scope {
+            Scope::Credential => {
+                let final_word = matches!(row.class, Class::LockedOut | Class::CredentialRejected);
+                let mut action = Action::Wait;
+                // One outage with several requests out counts once.
+                if epoch == self.epoch || final_word {
+                    self.epoch += 1;
+                    action = self.credential.judge(store, &outcome, now).await?;
+                }
+                self.set_gate(now);
+                Ok(action)
+            }
+            Scope::Resource => match self.resources.get_mut(&stream.config.log.path) {
+                Some(resource) => resource.judge(store, &outcome, now).await,
+                None => Ok(Action::Wait),
+            },
+            Scope::Stream | Scope::Output | Scope::Lane => {
+                stream.subject.judge(store, &outcome, now).await
+            }
+        }
+    }
+
+    /// The vendor does not know the cursor any more: the stream begins again a little before the newest event that is stored.
+    async fn read_by_time(&self, index: usize) -> Result<(), StoreError> {
+        let store = &self.context.store;
+        let Some(stream) = self.streams.get(index) else {
+            return Ok(());
+        };
+        let known = store.stream(&stream.id).await?;
+        let look_back = self.context.clock.wall() - stream.config.log.look_back;
+        let newest = known.newest.map(|at| at - READ_AGAIN);
+        let from = newest.or(known.origin).unwrap_or(look_back);
+        let from = from.max(look_back);
+        store.reset(&stream.id, None, Some(from)).await?;
+        tracing::error!(
+            stream = %stream.id,
+            newest_stored = %known.newest.map_or_else(|| "none".to_owned(), |at| at.to_string()),
+            reading_again_from = %from,
+            "Mimecast no longer knows the cursor: events from this time on may be delivered twice, events before it that \
+             were not yet fetched are missing"
+        );
+        Ok(())
+    }
+
+    async fn refused(&mut self, index: usize, error: SinkError) -> Result<(), StoreError> {
+        let Some(stream) = self.streams.get_mut(index) else {
+            return Ok(());
+        };
+        let failure = |code: &str| {
+            let endpoint = stream.id.to_string();
+            Failure::new(Origin::Local, 0, code, &endpoint).with_detail(&error.to_string())
+        };
+        let failure = match error {
+            SinkError::Closed => return Err(StoreError::Closed),
+            SinkError::Moved => {
+                tracing::warn!(stream = %stream.id, "the stream was set back while it was read: its step is repeated");
+                return Ok(());
+            }
+            SinkError::Full => failure("state_dir_full"),
+            SinkError::Unfit(_) => failure("unfit"),
+        };
+        let outcome = Outcome::Failed(Attempt {
+            failure: &failure,
+            credential: None,
+            wall: self.context.clock.wall(),
+        });
+        let now = self.context.clock.now();
+        stream
+            .subject
+            .judge(&self.context.store, &outcome, now)
+            .await?;
+        Ok(())
+    }
+
+    /// When to look again, if nothing happens before.
+    fn wake(&self) -> Option<Timestamp> {
+        let streams = self.streams.iter().map(|stream| &stream.subject);
+        let subjects = streams.chain(self.resources.values());
+        let ticks = subjects.chain([&self.credential]).map(Subject::next_tick);
+        let pause = self.pause.and_then(|pause| pause.until);
+        let others = [self.next_fetch(), pause, Some(self.heartbeat.at)];
+        ticks.chain(others).flatten().min()
+    }
+
+    fn next_fetch(&self) -> Option<Timestamp> {
+        let now = self.context.clock.now();
+        if self.pause.is_some() || self.fetches.len() >= self.places() {
+            return None;
+        }
+        let idle = self.streams.iter().filter(|stream| !stream.running);
+        let next = idle.filter_map(|stream| self.ready(stream, now)).min()?;
+        if next > now {
+            return Some(next);
+        }
+        // Due and not started: there is no room. Outputs make some without a word to us.
+        Some(now + Room::LOOK_AGAIN)
+    }
+
+    fn show(&self) {
+        let now = self.context.clock.now();
+        let resources = self.resources.iter();
+        let resources = resources.map(|(path, resource)| (path.to_string(), resource.condition()));
+        let resources = resources.collect();
+        self.context.status.integration(&self.id, |report| {
+            report.condition = self.condition();
+            report.resources = resources;
+        });
+        for stream in &self.streams {
+            self.context.status.stream(&stream.id, |report| {
+                report.condition = stream.subject.condition();
+                report.polling = stream.running;
+                report.caught_up = stream.poll.is_some_and(|poll| poll.done);
+                report.last_success = stream.last_success;
+                report.next = self.ready(stream, now);
+            });
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Secrets: where they come from, and how they are kept out of sight.
+//!
+//! A [`Secret`] has no `Display` and no `Serialize`, its `Debug` is redacted, its memory is wiped when it goes. It is read by
+//! [`Secret::expose`] in the one line that sends it. What may be stored of it is a [`Fingerprint`].
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// A text that must not be seen.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes a secret text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text itself, for the line that sends it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// What identifies a credential without revealing it: HMAC-SHA256 of its parts under the key of this
+/// installation, 128 bits in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// Names a credential by all its parts, under the install id `key`.
+    #[must_use]
+    pub fn of(key: &[u8], parts: &[&str]) -> Self {
+        // HMAC takes a key of any length; the fallback is never reached and still gives a stable value.
+        let Ok(mut mac) = Hmac::<sha2::Sha256>::new_from_slice(key) else {
+            return Self(String::new());
+        };
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        let bytes = mac.finalize().into_bytes();
+        Self(bytes.iter().take(16).map(|b| format!("{b:02x}")).collect())
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where the configuration says that a secret is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// A file.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+    /// In the configuration file itself, which warns.
+    Literal(Secret),
+}
+
+impl SecretSource {
+    /// Whether it can become another one while the program runs.
+    #[must_use]
+    pub const fn is_file(&self) -> bool {
+        match self {
+            Self::File(_) => true,
+            Self::Credential(_) | Self::Env(_) | Self::Literal(_) => false,
+        }
+    }
+
+    /// Reads the secret; white space at its ends is dropped.
+    ///
+    /// # Errors
+    /// Where it was looked for, what went wrong and what to do; never the secret.
+    pub fn read(&self) -> Result<Secret, SecretError> {
+        let secret = match self {
+            Self::Literal(secret) => return Ok(secret.clone()),
+            Self::Env(name) => environment(name).ok_or_else(|| {
+                SecretError(format!(
+                    "the environment variable {name} is not set: set it for this program, or use {{ file = \"…\" }}"
+                ))
+            })?,
+            Self::File(path) => read_file(path)?,
+            Self::Credential(name) => {
+                let folder = environment("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+                    SecretError(format!(
+                        "the systemd credential '{name}' needs $CREDENTIALS_DIRECTORY, which is not set: start the \
+                         program as a systemd service with LoadCredential={name}:…, or use {{ file = \"…\" }}"
+                    ))
+                })?;
+                read_file(&Path::new(&folder).join(name))?
+            }
+        };
+        let secret = Zeroizing::new(secret);
+        let text = secret.trim();
+        if text.is_empty() {
+            return Err(SecretError(format!("{self} is empty")));
+        }
+        Ok(Secret::new(text.to_owned()))
+    }
+}
+
+/// Where the secret is, for messages; never the secret.
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credential(name) => write!(f, "the systemd credential '{name}'"),
+            Self::File(path) => write!(f, "the file {}", path.display()),
+            Self::Env(name) => write!(f, "the environment variable {name}"),
+            Self::Literal(_) => f.write_str("the value in the configuration file"),
+        }
+    }
+}
+
+/// Why a secret could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SecretError(String);
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "one of the two files that may read the environment"
+)]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn read_file(path: &Path) -> Result<String, SecretError> {
+    std::fs::read_to_string(path).map_err(|e| {
+        SecretError(format!(
+            "cannot read the secret in {}: {e}: it must exist and be readable by the user of this program",
+            path.display()
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_seen_in_debug_output_or_messages() {
+        let source = SecretSource::Literal(Secret::new("hunter2".to_owned()));
+        assert!(!format!("{source:?} {source}").contains("hunter2"));
+        assert_eq!(source.read().unwrap().expose(), "hunter2");
+    }
+
+    #[test]
+    fn a_secret_file_may_end_with_a_line_break_but_not_be_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        std::fs::write(&path, "abc\n").unwrap();
+        let source = SecretSource::File(path.clone());
+        assert_eq!(source.read().unwrap().expose(), "abc");
+        std::fs::write(&path, " \n").unwrap();
+        assert!(source.read().unwrap_err().to_string().contains("is empty"));
+        let gone = SecretSource::File(dir.path().join("none"));
+        assert!(gone.read().unwrap_err().to_string().contains("none"));
+    }
+
+    #[test]
+    fn a_fingerprint_tells_credentials_and_installations_apart() {
+        let print = |key: &[u8], parts: &[&str]| Fingerprint::of(key, parts);
+        assert_eq!(print(b"k", &["ab", "c"]), print(b"k", &["ab", "c"]));
+        assert_ne!(print(b"k", &["ab", "c"]), print(b"k", &["a", "bc"]));
+        assert_ne!(print(b"k", &["ab", "c"]), print(b"l", &["ab", "c"]));
+    }
+}

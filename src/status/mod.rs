@@ -1,0 +1,222 @@
+//! What every task is doing, in one place.
+//!
+//! Pollers and output workers write here, and nobody else does; the control socket reads. The registry knows neither who feeds it
+//! nor how: it keeps what it is told, in an order that does not change, and answers with a [`Report`]. Nothing
+//! decides by it, so it may be a moment behind.
+
+mod report;
+mod summary;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use report::{
+    Condition, IntegrationReport, OutputReport, Phase, Report, SpoolReport, StreamReport,
+};
+pub use summary::{Level, Summary};
+
+use crate::model::{IntegrationId, OutputId, StreamId, Timestamp};
+
+/// A handle to the registry; clones share it.
+#[derive(Clone, Debug)]
+pub struct Status {
+    state_dir: Arc<PathBuf>,
+    started: Timestamp,
+    board: Arc<Mutex<Board>>,
+}
+
+#[derive(Debug, Default)]
+struct Board {
+    integrations: BTreeMap<IntegrationId, Integration>,
+    outputs: BTreeMap<OutputId, OutputReport>,
+    spool: SpoolReport,
+    quarantined: u64,
+}
+
+/// An integration's report, whose streams are kept by name until somebody asks.
+#[derive(Debug)]
+struct Integration {
+    report: IntegrationReport,
+    streams: BTreeMap<StreamId, StreamReport>,
+}
+
+impl Status {
+    /// An empty registry of a process that uses `state_dir` and began at `started`.
+    #[must_use]
+    pub fn new(state_dir: &Path, started: Timestamp) -> Self {
+        Self {
+            state_dir: Arc::new(state_dir.to_owned()),
+            started,
+            board: Arc::default(),
+        }
+    }
+
+    /// Changes what is said of an integration, its streams aside; one that is new is added. The closure
+    /// runs under the registry's lock, so it only assigns.
+    pub fn integration(&self, id: &IntegrationId, change: impl FnOnce(&mut IntegrationReport)) {
+        change(&mut self.board().integration(id).report);
+    }
+
+    /// Changes what is said of a stream; as [`Status::integration`].
+    pub fn stream(&self, id: &StreamId, change: impl FnOnce(&mut StreamReport)) {
+        let mut board = self.board();
+        let streams = &mut board.integration(&id.integration).streams;
+        change(
+            streams
+                .entry(id.clone())
+                .or_insert_with(|| StreamReport::new(id)),
+        );
+    }
+
+    /// Changes what is said of an output; as [`Status::integration`].
+    pub fn output(&self, id: &OutputId, change: impl FnOnce(&mut OutputReport)) {
+        let mut board = self.board();
+        let report = board
+            .outputs
+            .entry(id.clone())
+            .or_insert_with(|| OutputReport::new(id));
+        change(report);
+    }
+
+    /// Forgets an integration and its streams, once its task has ended.
+    pub fn remove_integration(&self, id: &IntegrationId) {
+        self.board().integrations.remove(id);
+    }
+
+    /// Forgets an output, once its task has ended.
+    pub fn remove_output(&self, id: &OutputId) {
+        self.board().outputs.remove(id);
+    }
+
+    /// Says how full the spool is.
+    pub fn spool(&self, spool: SpoolReport) {
+        self.board().spool = spool;
+    }
+
+    /// Says how many records lie in quarantine, of all streams and outputs together.
+    pub fn quarantined(&self, records: u64) {
+        self.board().quarantined = records;
+    }
+
+    /// Everything as it stands at `now`.
+    #[must_use]
+    pub fn report(&self, now: Timestamp) -> Report {
+        let board = self.board();
+        let integrations: Vec<_> = board
+            .integrations
+            .values()
+            .map(|entry| IntegrationReport {
+                streams: entry.streams.values().cloned().collect(),
+                ..entry.report.clone()
+            })
+            .collect();
+        let outputs: Vec<_> = board.outputs.values().cloned().collect();
+        Report {
+            version: Report::VERSION,
+            program_version: env!("CARGO_PKG_VERSION").to_owned(),
+            state_dir: self.state_dir.display().to_string(),
+            started: self.started,
+            now,
+            summary: summary::of(&integrations, &outputs, now),
+            integrations,
+            outputs,
+            spool: board.spool,
+            quarantined: board.quarantined,
+        }
+    }
+
+    /// A writer that panicked leaves a report half changed, which is still the best there is.
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Board {
+    fn integration(&mut self, id: &IntegrationId) -> &mut Integration {
+        self.integrations
+            .entry(id.clone())
+            .or_insert_with(|| Integration {
+                report: IntegrationReport::new(id),
+                streams: BTreeMap::new(),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_767_690_487_000);
+
+    fn status() -> Status {
+        Status::new(Path::new("/var/lib/x"), NOW)
+    }
+
+    fn id(name: &str) -> IntegrationId {
+        IntegrationId::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_report_is_in_the_order_of_names_whoever_wrote_first() {
+        let status = status();
+        for name in ["b", "a"] {
+            for log in ["siem-cg", "audit"] {
+                status.stream(&StreamId::new(&id(name), log, ""), |stream| {
+                    stream.events += 1;
+                });
+            }
+            status.output(&OutputId::new(name).unwrap(), |output| output.accepted += 1);
+        }
+        let report = status.report(NOW);
+        let streams: Vec<_> = report
+            .integrations
+            .iter()
+            .flat_map(|i| {
+                i.streams
+                    .iter()
+                    .map(move |s| format!("{}/{}", i.name, s.log))
+            })
+            .collect();
+        assert_eq!(streams, ["a/audit", "a/siem-cg", "b/audit", "b/siem-cg"]);
+        let outputs: Vec<_> = report.outputs.iter().map(|o| o.name.as_str()).collect();
+        assert_eq!(outputs, ["a", "b"]);
+    }
+
+    #[test]
+    fn what_was_removed_is_not_reported() {
+        let status = status();
+        status.stream(&StreamId::new(&id("a"), "audit", ""), |_| {});
+        status.remove_integration(&id("a"));
+        assert_eq!(status.report(NOW).integrations, []);
+    }
+
+    #[test]
+    fn a_panic_of_one_writer_does_not_silence_the_others() {
+        let status = status();
+        let writer = status.clone();
+        let panicked = std::thread::spawn(move || {
+            writer.integration(&id("a"), |_| panic!("a bug"));
+        });
+        assert!(panicked.join().is_err());
+        status.integration(&id("a"), |report| report.api = "2.0".to_owned());
+        assert_eq!(status.report(NOW).integrations[0].api, "2.0");
+    }
+
+    #[test]
+    fn a_report_survives_the_way_through_the_socket() {
+        let status = status();
+        status.stream(&StreamId::new(&id("a"), "siem-cg", "av"), |stream| {
+            stream.condition = Condition {
+                state: Phase::Retrying,
+                until: Some(NOW),
+                key: Some("transport/timeout".to_owned()),
+                ..Condition::default()
+            };
+        });
+        let report = status.report(NOW);
+        let json = serde_json::to_string(&report).unwrap();
+        assert!(json.contains(r#""condition":{"state":"retrying","until":1767690487000"#));
+        assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+    }
+}

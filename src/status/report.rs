@@ -1,0 +1,230 @@
+//! The words in which the registry answers; their JSON form is read by scripts, so members are added, never changed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Summary;
+use crate::model::{IntegrationId, OutputId, StreamId, Timestamp};
+
+/// Everything that is known at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`Report::VERSION`] of the program that made it.
+    pub version: u32,
+    /// The version of that program.
+    pub program_version: String,
+    /// Its state directory.
+    pub state_dir: String,
+    /// When it started.
+    pub started: Timestamp,
+    /// When the report was made.
+    pub now: Timestamp,
+    /// Whether somebody has to do something.
+    pub summary: Summary,
+    /// Each integration, by name.
+    pub integrations: Vec<IntegrationReport>,
+    /// Each output, by name.
+    pub outputs: Vec<OutputReport>,
+    /// How full the spool is.
+    pub spool: SpoolReport,
+    /// Records in quarantine, of all streams and outputs together.
+    pub quarantined: u64,
+}
+
+impl Report {
+    /// Changes when a member changes its meaning; added members leave it.
+    pub const VERSION: u32 = 1;
+}
+
+/// How a credential, a resource, a stream or an output is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// In one word.
+    pub state: Phase,
+    /// When it was healthy last; `None` if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// When the next attempt is made; `None` if it needs no wait, or waits for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Failures in a row.
+    #[serde(default)]
+    pub attempts: u32,
+    /// The key of the failure, such as `401/0010`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What that key means, in a few words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// What the answer itself said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// What a person can do.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub advice: String,
+    /// The id by which the vendor's support finds the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Where it happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+}
+
+/// A condition in one word, from best to worst.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nothing stands in the way.
+    #[default]
+    Healthy,
+    /// A token is being renewed, or a clock corrected.
+    Renewing,
+    /// The server asked for fewer requests.
+    Throttled,
+    /// A failure that should pass; the next attempt has its time.
+    Retrying,
+    /// Nothing is asked, because the spool is full or a person said so.
+    Paused,
+    /// A failure that does not pass by itself, or that must not be tried again soon.
+    Blocked,
+}
+
+impl Phase {
+    /// The word, as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Renewing => "renewing",
+            Self::Throttled => "throttled",
+            Self::Retrying => "retrying",
+            Self::Paused => "paused",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
+/// What is said of an integration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntegrationReport {
+    /// Its name.
+    pub name: IntegrationId,
+    /// The version of the API, as the configuration writes it.
+    pub api: String,
+    /// How its credential is doing.
+    pub condition: Condition,
+    /// How what the vendor counts calls of is doing, by name.
+    pub resources: BTreeMap<String, Condition>,
+    /// Its streams, by log type and event type.
+    pub streams: Vec<StreamReport>,
+}
+
+impl IntegrationReport {
+    pub(super) fn new(id: &IntegrationId) -> Self {
+        Self {
+            name: id.clone(),
+            api: String::new(),
+            condition: Condition::default(),
+            resources: BTreeMap::new(),
+            streams: Vec::new(),
+        }
+    }
+}
+
+/// What is said of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamReport {
+    /// Its log type.
+    pub log: String,
+    /// Its event type; empty if the log type has none.
+    pub event_type: String,
+    /// How it is doing by itself; a trouble of its credential is not repeated here.
+    pub condition: Condition,
+    /// Whether a request is out.
+    pub polling: bool,
+    /// Whether the last poll found the end.
+    pub caught_up: bool,
+    /// When a poll last found the end.
+    pub last_success: Option<Timestamp>,
+    /// When the next poll begins.
+    pub next: Option<Timestamp>,
+    /// When the vendor begins to delete what is not fetched yet: its look-back after the last poll that found the end; `None`
+    /// before the first one.
+    pub kept_until: Option<Timestamp>,
+    /// Events stored so far.
+    pub events: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records put into quarantine so far.
+    pub quarantined: u64,
+    /// The time of the newest event.
+    pub newest: Option<Timestamp>,
+}
+
+impl StreamReport {
+    pub(super) fn new(id: &StreamId) -> Self {
+        Self {
+            log: id.log.to_string(),
+            event_type: id.event_type.to_string(),
+            condition: Condition::default(),
+            polling: false,
+            caught_up: false,
+            last_success: None,
+            next: None,
+            kept_until: None,
+            events: 0,
+            bytes: 0,
+            quarantined: 0,
+            newest: None,
+        }
+    }
+}
+
+/// What is said of an output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputReport {
+    /// Its name.
+    pub name: OutputId,
+    /// Its type, as the configuration writes it.
+    pub kind: String,
+    /// How it is doing.
+    pub condition: Condition,
+    /// Events that it took.
+    pub accepted: u64,
+    /// Events that it refused and that were put into quarantine.
+    pub rejected: u64,
+    /// Events that wait for it.
+    pub backlog_events: u64,
+    /// Their bytes on disk, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backlog_bytes: Option<u64>,
+    /// When it last took something.
+    pub last_success: Option<Timestamp>,
+}
+
+impl OutputReport {
+    pub(super) fn new(id: &OutputId) -> Self {
+        Self {
+            name: id.clone(),
+            kind: String::new(),
+            condition: Condition::default(),
+            accepted: 0,
+            rejected: 0,
+            backlog_events: 0,
+            backlog_bytes: None,
+            last_success: None,
+        }
+    }
+}
+
+/// How full the spool is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpoolReport {
+    /// Bytes in it.
+    pub bytes: u64,
+    /// Bytes at which polling pauses.
+    pub limit: u64,
+}

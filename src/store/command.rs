@@ -1,0 +1,69 @@
+//! What the store can be asked for: one variant a question, each with the way to its answer.
+
+use tokio::sync::oneshot;
+
+use super::lane::{Appended, Opened};
+use super::{Ack, AsideRecord, Detour, Notice, PollRecord, Snapshot, StoreError, StreamRecord};
+use crate::model::{Cursor, LaneId, OutputId, Position, StreamId, Timestamp};
+
+/// Where an answer goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the store is asked for.
+#[derive(Debug)]
+pub(super) enum Command {
+    Stream {
+        stream: StreamId,
+        reply: Reply<StreamRecord>,
+    },
+    Open {
+        lane: LaneId,
+        stream: StreamId,
+        reply: Reply<Opened>,
+    },
+    Commit {
+        part: Box<Appended>,
+        reply: Reply<()>,
+    },
+    Poll {
+        stream: StreamId,
+        poll: PollRecord,
+        origin: Timestamp,
+        reply: Reply<()>,
+    },
+    Reset {
+        stream: StreamId,
+        cursor: Option<Cursor>,
+        origin: Option<Timestamp>,
+        reply: Reply<()>,
+    },
+    Health {
+        subject: String,
+        state: serde_json::Value,
+        notice: Option<Notice>,
+        reply: Reply<()>,
+    },
+    Heartbeat {
+        of: String,
+        notice: Notice,
+        reply: Reply<()>,
+    },
+    Route {
+        outputs: Vec<OutputId>,
+        reply: Reply<()>,
+    },
+    Ack {
+        ack: Ack,
+        aside: Option<AsideRecord>,
+        reply: Reply<()>,
+    },
+    Damaged {
+        lane: LaneId,
+        at: Position,
+        reason: String,
+        reply: Reply<Detour>,
+    },
+    Snapshot {
+        reply: Reply<Snapshot>,
+    },
+}

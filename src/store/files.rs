@@ -1,0 +1,81 @@
+//! Files of the state directory that stand for themselves: written whole, synced, then named by a record.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::{Aside, AsideRecord, StoreError, segment};
+use crate::model::Timestamp;
+
+/// Writes records that are put aside to a file of their own, and makes it durable.
+pub(super) fn write_aside(
+    root: &Path,
+    owner: &str,
+    at: Timestamp,
+    records: &[Aside],
+) -> Result<AsideRecord, StoreError> {
+    let folder = owner.replace([' ', '/'], "-");
+    let stamp = at.to_string().replace([':', '.'], "-");
+    // Two parts may be put aside in one millisecond.
+    let unique = uuid::Uuid::new_v4().simple().to_string();
+    let name = format!("quarantine/{folder}/{stamp}-{unique}.ndjson");
+    let mut bytes = Vec::new();
+    for record in records {
+        serde_json::to_writer(&mut bytes, record).map_err(|e| StoreError::Value(e.to_string()))?;
+        bytes.push(b'\n');
+    }
+    write_synced(&root.join(&name), &bytes)?;
+    Ok(AsideRecord {
+        at,
+        owner: owner.to_owned(),
+        file: name,
+        records: records.len() as u64,
+        reason: records.first().map_or("", |first| &first.reason).to_owned(),
+    })
+}
+
+/// Writes a file that is checked when it is read: CRC32C, then the content.
+pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let mut bytes = crc32c::crc32c(content).to_le_bytes().to_vec();
+    bytes.extend_from_slice(content);
+    write_synced(path, &bytes)
+}
+
+/// Reads what [`write_whole`] wrote; `None`, with a warning, if it is not that any more.
+pub(super) fn read_whole(path: &Path) -> Option<Vec<u8>> {
+    let bytes = std::fs::read(path);
+    let whole = bytes.as_deref().ok().and_then(|bytes| {
+        let (crc, content) = bytes.split_first_chunk::<4>()?;
+        (crc32c::crc32c(content) == u32::from_le_bytes(*crc)).then(|| content.to_vec())
+    });
+    if whole.is_none() {
+        tracing::warn!(
+            path = %path.display(),
+            "a record of what was already stored is missing or damaged: the overlap of the last slice may be delivered twice"
+        );
+    }
+    whole
+}
+
+/// Writes a new file and makes it and its entry durable.
+pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+    let mut file = File::create(path).map_err(StoreError::io("create", path))?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(StoreError::io("write", path))?;
+    let mut folder: PathBuf = folder.to_path_buf();
+    // The folder may be new as well, and its parent.
+    for _ in 0..3 {
+        segment::sync_folder(&folder).map_err(StoreError::io("sync", &folder))?;
+        let Some(parent) = folder.parent() else { break };
+        folder = parent.to_path_buf();
+    }
+    Ok(())
+}
+
+/// Whether a file or folder is just not there.
+pub(super) fn not_found(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}

@@ -1,0 +1,448 @@
+//! Everything that must not be lost: cursors, states and positions in sled, events in segment files beside it.
+//!
+//! One task owns sled. It takes the commands that wait, applies them in one transaction, syncs, and answers each. The order of a
+//! commit is what all promises rest on:
+//!
+//! 1. the frames are appended to the lane's segment and synced (a new segment's folder, too);
+//! 2. one sled transaction compares the stream's cursor and writes the lane's length, the next cursor and the counts;
+//! 3. sled is flushed and its `db` file synced, as its own flush does not reach the disk on Linux;
+//! 4. only now the commit is answered and shown to outputs.
+//!
+//! What was appended without its transaction is cut off by the next writer, or at the next start. Segments are deleted when the
+//! position of every output is committed behind them. The store knows neither the network, nor what a cursor means, nor how an output works.
+
+mod command;
+mod files;
+mod frame;
+mod keys;
+mod lane;
+mod notice;
+mod open;
+mod outbox;
+mod records;
+mod rescue;
+mod segment;
+mod transaction;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+pub use lane::LaneWriter;
+pub use notice::Notice;
+pub use open::InstallId;
+pub use outbox::{Chunk, Outbox, ReadError};
+pub use records::{
+    Aside, AsideRecord, LaneRecord, PollRecord, PositionRecord, Repair, Snapshot, StreamRecord,
+};
+
+use crate::clock::Clock;
+use crate::model::{Cursor, LaneId, OutputId, Position, StreamId, Timestamp};
+use command::Command;
+use transaction::Engine;
+
+/// Commands that may wait for the store; more make their senders wait.
+const WAITING: usize = 1024;
+/// From a change of the small records to the shadow copy that has it; states of health do not wait.
+const SHADOW_AFTER: Duration = Duration::from_secs(60);
+/// Commands that share a transaction and its syncs.
+const GROUP: usize = 256;
+
+/// A handle to the store; clones share it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    commands: mpsc::Sender<Command>,
+    outbox: Outbox,
+    root: Arc<PathBuf>,
+    clock: Clock,
+    install: InstallId,
+    /// One place for a writer in each lane.
+    places: Arc<Mutex<BTreeMap<LaneId, Arc<Semaphore>>>>,
+}
+
+/// The store's task; nothing is applied before it runs.
+#[derive(Debug)]
+pub struct StoreTask {
+    engine: Engine,
+    commands: mpsc::Receiver<Command>,
+}
+
+/// Why the store cannot be opened, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process uses the state directory.
+    #[error(
+        "the state directory {0} is in use by another process: stop that one first, or give this one its own state_dir"
+    )]
+    Locked(PathBuf),
+    /// The state directory was written by a later version.
+    #[error(
+        "the state directory {dir} has layout {found}, this version knows layouts up to {known}: run the newer version"
+    )]
+    Newer {
+        /// The state directory.
+        dir: PathBuf,
+        /// Its layout.
+        found: u32,
+        /// The latest known layout.
+        known: u32,
+    },
+    /// The disk said no.
+    #[error("cannot {attempt} {path}: {source}")]
+    Io {
+        /// What was attempted.
+        attempt: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// sled said no.
+    #[error("the database in the state directory failed: {0}")]
+    Sled(#[from] sled::Error),
+    /// A record that cannot be written or read.
+    #[error("a record of the database is unfit: {0}")]
+    Value(String),
+    /// The store has stopped.
+    #[error("the store has stopped")]
+    Closed,
+    /// The stream's cursor was not the expected one.
+    #[error("the stream's cursor has moved")]
+    Moved,
+}
+
+impl StoreError {
+    fn io(attempt: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            attempt,
+            path,
+            source,
+        }
+    }
+
+    /// Whether it says that the database is not what was written, rather than that it may not or cannot be reached now.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Value(_) => true,
+            Self::Sled(error) => !matches!(error, sled::Error::Io(_)),
+            Self::Io { .. } | Self::Locked(_) | Self::Newer { .. } | Self::Closed | Self::Moved => {
+                false
+            }
+        }
+    }
+
+    /// Whether it only says that the disk is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => is_full(source),
+            Self::Locked(_)
+            | Self::Newer { .. }
+            | Self::Sled(_)
+            | Self::Value(_)
+            | Self::Closed
+            | Self::Moved => false,
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+impl StoreTask {
+    /// Applies commands until `stop` is cancelled and none waits, or the store fails.
+    ///
+    /// # Errors
+    /// What failed; the process ends, and what was committed is safe.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), StoreError> {
+        let Self {
+            mut engine,
+            mut commands,
+        } = self;
+        loop {
+            let mut group = tokio::select! {
+                biased;
+                command = commands.recv() => command.into_iter().collect::<Vec<_>>(),
+                () = stop.cancelled() => commands.try_recv().into_iter().collect(),
+                // An empty group: only the shadow copy may be due.
+                () = tokio::time::sleep(SHADOW_AFTER), if engine.is_ahead_of_shadow() => {
+                    engine = shadowed(engine).await;
+                    continue;
+                }
+            };
+            if group.is_empty() {
+                return Ok(());
+            }
+            while group.len() < GROUP {
+                match commands.try_recv() {
+                    Ok(command) => group.push(command),
+                    Err(_) => break,
+                }
+            }
+            let applied = tokio::task::spawn_blocking(move || {
+                let result = engine.apply(group);
+                (engine, result)
+            });
+            let result;
+            (engine, result) = match applied.await {
+                Ok(applied) => applied,
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            };
+            result?;
+        }
+    }
+}
+
+/// Brings the shadow copy up to date.
+async fn shadowed(mut engine: Engine) -> Engine {
+    let written = tokio::task::spawn_blocking(move || {
+        engine.write_shadow();
+        engine
+    });
+    match written.await {
+        Ok(engine) => engine,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// How far a receiver went, to be committed.
+#[derive(Clone, Debug)]
+pub struct Ack {
+    /// The output.
+    pub output: OutputId,
+    /// The lane.
+    pub lane: LaneId,
+    /// Before the next event to be delivered.
+    pub position: Position,
+    /// Events accepted since the last one.
+    pub accepted: u64,
+    /// Events refused since the last one; they are put aside first.
+    pub rejected: Vec<Aside>,
+}
+
+impl Store {
+    /// The events that wait for outputs.
+    #[must_use]
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// The key of this installation.
+    #[must_use]
+    pub fn install_id(&self) -> &InstallId {
+        &self.install
+    }
+
+    /// What is known of a stream.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn stream(&self, stream: &StreamId) -> Result<StreamRecord, StoreError> {
+        let stream = stream.clone();
+        self.ask(|reply| Command::Stream { stream, reply }).await
+    }
+
+    /// Records that a poll, or its continuation, is about to ask.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn poll(
+        &self,
+        stream: &StreamId,
+        poll: PollRecord,
+        origin: Timestamp,
+    ) -> Result<(), StoreError> {
+        let stream = stream.clone();
+        self.ask(|reply| Command::Poll {
+            stream,
+            poll,
+            origin,
+            reply,
+        })
+        .await
+    }
+
+    /// Sets a stream back to `cursor`, and what the source remembers of it to nothing, or the repeat would be taken for known. With
+    /// an `origin`, reading by time begins there.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn reset(
+        &self,
+        stream: &StreamId,
+        cursor: Option<Cursor>,
+        origin: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let stream = stream.clone();
+        self.ask(|reply| Command::Reset {
+            stream,
+            cursor,
+            origin,
+            reply,
+        })
+        .await
+    }
+
+    /// Keeps a state of health under the name of its subject, and tells of it in the same transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`], or, with a notice, that the disk is full: then nothing is kept.
+    pub async fn put_health(
+        &self,
+        subject: String,
+        state: serde_json::Value,
+        notice: Option<Notice>,
+    ) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Health {
+            subject,
+            state,
+            notice,
+            reply,
+        })
+        .await
+    }
+
+    /// Tells that `of` is alive, unless an output has not taken the last word of it yet: so heartbeats do not pile up.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`], or that the disk is full.
+    pub async fn heartbeat(&self, of: String, notice: Notice) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Heartbeat { of, notice, reply })
+            .await
+    }
+
+    /// Names the outputs that every lane goes to. One that is new begins at the end of each lane there is; a lane that begins later
+    /// begins for all of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn route(&self, outputs: Vec<OutputId>) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Route { outputs, reply }).await
+    }
+
+    /// Moves an output's position.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`], or the disk's refusal to take the rejected events; then nothing has moved.
+    pub async fn ack(&self, ack: Ack) -> Result<(), StoreError> {
+        let mut aside = None;
+        if !ack.rejected.is_empty() {
+            let (root, at) = (Arc::clone(&self.root), self.clock.now());
+            let owner = format!("{} {}", ack.output, ack.lane);
+            let rejected = ack.rejected.clone();
+            let write = move || files::write_aside(&root, &owner, at, &rejected);
+            aside = Some(blocking(write).await?);
+        }
+        self.ask(|reply| Command::Ack { ack, aside, reply }).await
+    }
+
+    /// Notes that the frame at `at` of a lane cannot be read: its stream goes back to where it stood before the frame, and every
+    /// output steps over it. Answers where the next frame is, and whether the damage was new.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn damaged(
+        &self,
+        lane: &LaneId,
+        at: Position,
+        reason: String,
+    ) -> Result<Detour, StoreError> {
+        let lane = lane.clone();
+        self.ask(|reply| Command::Damaged {
+            lane,
+            at,
+            reason,
+            reply,
+        })
+        .await
+    }
+
+    /// All small records as they stand.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        self.ask(|reply| Command::Snapshot { reply }).await
+    }
+
+    /// The sink for one step of a stream. A writer that lives on, because a step that was given up still decodes, is waited for: two
+    /// writers would write to the same place.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`], or the disk's.
+    pub async fn writer(&self, stream: &StreamId) -> Result<LaneWriter, StoreError> {
+        let lane = LaneId::stream(stream);
+        let place = {
+            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            let place = places.entry(lane.clone());
+            Arc::clone(place.or_insert_with(|| Arc::new(Semaphore::new(1))))
+        };
+        let place = place.acquire_owned().await;
+        let place = place.map_err(|_| StoreError::Closed)?;
+        let opened = {
+            let (lane, stream) = (lane.clone(), stream.clone());
+            self.ask(|reply| Command::Open {
+                lane,
+                stream,
+                reply,
+            })
+            .await?
+        };
+        Ok(LaneWriter::new(
+            self.commands.clone(),
+            Arc::clone(&self.root),
+            self.clock.clone(),
+            stream,
+            opened,
+            place,
+        ))
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands
+            .send(command(reply))
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// How outputs get past a damaged frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detour {
+    /// The next frame.
+    pub next: Position,
+    /// Whether it was reported for the first time; only then the stream was set back.
+    pub new: bool,
+    /// Events that the damaged frame announced, if its header could be read.
+    pub events: u64,
+    /// Where the stream goes on, if it was set back.
+    pub cursor: Option<Cursor>,
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(StoreError::Closed),
+    }
+}
+
+#[cfg(test)]
+mod tests;

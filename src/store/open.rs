@@ -1,0 +1,294 @@
+//! Opening a state directory, and the files in it that stand for themselves.
+//!
+//! ```text
+//! lock            held while a process uses the directory
+//! install-id      32 random bytes, hexadecimal: key of fingerprints, seed of jitter
+//! sled/           small records
+//! lanes/…/N.seg   events
+//! memos/…/N.memo  what a source remembers of a stream, besides its cursor
+//! quarantine/     records put aside, a JSON object a line
+//! shadow.json     a copy of the small records, for the day that sled is lost
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::files::{not_found, write_synced};
+use super::outbox::Outbox;
+use super::transaction::{Database, Engine, Lane, Records, TREES};
+use super::{
+    LaneRecord, PositionRecord, Store, StoreError, StoreTask, WAITING, keys, rescue, segment,
+};
+use crate::clock::Clock;
+use crate::model::{LaneId, Timestamp};
+
+/// The key of an installation: made once, kept in a file of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstallId(Arc<[u8; 16]>);
+
+impl InstallId {
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_slice()
+    }
+}
+
+impl Store {
+    /// Opens a state directory, making it if need be, and takes it for this process. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] if another process has it; [`StoreError::Newer`]; or what failed.
+    pub fn open(root: &Path, clock: Clock) -> Result<(Self, StoreTask), StoreError> {
+        std::fs::create_dir_all(root).map_err(StoreError::io("create", root))?;
+        let lock = lock(root)?;
+        let install = install_id(root)?;
+        let (database, records, rescued) = open_or_rescue(root, clock.now())?;
+        let lanes = root.join("lanes");
+        std::fs::create_dir_all(&lanes).map_err(StoreError::io("create", &lanes))?;
+        segment::sync_folder(root).map_err(StoreError::io("sync", root))?;
+        let outbox = Outbox::new(lanes);
+        for (id, lane) in &records.lanes {
+            recover(&outbox, id, lane)?;
+        }
+        let root = Arc::new(root.to_path_buf());
+        let (sender, commands) = mpsc::channel(WAITING);
+        let store = Self {
+            commands: sender,
+            outbox: outbox.clone(),
+            root: Arc::clone(&root),
+            clock: clock.clone(),
+            install,
+            places: Arc::default(),
+        };
+        let mut engine = Engine {
+            database,
+            records,
+            root,
+            outbox,
+            clock,
+            outputs: Vec::new(),
+            heartbeats: BTreeMap::new(),
+            writers: BTreeMap::new(),
+            ahead_of_shadow: None,
+            _lock: lock,
+        };
+        if rescued {
+            engine.write_all()?;
+        }
+        Ok((store, StoreTask { engine, commands }))
+    }
+}
+
+fn lock(root: &Path) -> Result<File, StoreError> {
+    let path = root.join("lock");
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    let file = options
+        .open(&path)
+        .map_err(StoreError::io("open", path.clone()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(root.to_path_buf())),
+        Err(TryLockError::Error(source)) => Err(StoreError::io("lock", path)(source)),
+    }
+}
+
+fn install_id(root: &Path) -> Result<InstallId, StoreError> {
+    let path = root.join("install-id");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let id = text.trim().parse::<uuid::Uuid>();
+            let id = id.map_err(|_| {
+                let text = "it is not a UUID: restore it from a backup, or delete it (states of credentials are then forgotten)";
+                StoreError::io("read", path)(io::Error::new(io::ErrorKind::InvalidData, text))
+            })?;
+            Ok(InstallId(Arc::new(id.into_bytes())))
+        }
+        Err(e) if not_found(&e) => {
+            let id = uuid::Uuid::new_v4();
+            write_synced(&path, format!("{id}\n").as_bytes())?;
+            Ok(InstallId(Arc::new(id.into_bytes())))
+        }
+        Err(source) => Err(StoreError::io("read", path)(source)),
+    }
+}
+
+/// Opens sled and reads its records; if it is lost, begins a new one with what can be made out without it, and says so by `true`.
+fn open_or_rescue(root: &Path, now: Timestamp) -> Result<(Database, Records, bool), StoreError> {
+    let why = match open_whole(root) {
+        Some(Ok((database, records))) if records.is_empty() && rescue::is_missed(root) => {
+            drop(database);
+            "it is empty, and the rest of the state directory is not".to_owned()
+        }
+        Some(Ok((database, records))) => return Ok((database, records, false)),
+        Some(Err(error)) if error.is_damage() => error.to_string(),
+        Some(Err(error)) => return Err(error),
+        None => "it did not open, or hangs".to_owned(),
+    };
+    let (sled, aside) = (
+        root.join("sled"),
+        root.join(format!("sled-lost-{}", now.as_millis())),
+    );
+    std::fs::rename(&sled, &aside).map_err(StoreError::io("move aside", sled))?;
+    tracing::error!(
+        why,
+        moved_to = %aside.display(),
+        "the database of the state directory is lost: cursors and states are taken from its shadow copy, everything that is on disk \
+         is delivered again, and each log is asked one interval from now"
+    );
+    let records = rescue::records(root, now)?;
+    Ok((open_sled(root)?, records, true))
+}
+
+/// Opens sled and reads all of it on a thread of its own, as damage shows as a panic or a hang inside sled; `None` for either.
+fn open_whole(root: &Path) -> Option<Result<(Database, Records), StoreError>> {
+    let (sender, opened) = std::sync::mpsc::channel();
+    let root = root.to_path_buf();
+    let open = move || {
+        let whole = open_sled(&root).and_then(|database| {
+            let records = read_records(&database)?;
+            Ok((database, records))
+        });
+        // Nobody waits any more if it took too long.
+        sender.send(whole).ok();
+    };
+    std::thread::Builder::new()
+        .name("open".to_owned())
+        .spawn(open)
+        .ok()?;
+    opened.recv_timeout(OPEN_WITHIN).ok()
+}
+
+/// A database of small records opens in milliseconds.
+const OPEN_WITHIN: Duration = Duration::from_secs(60);
+
+/// How often, 5 ms apart, sled's lock is asked for: its threads may outlive the handle of a store that was closed in this process by a
+/// moment. Other processes are kept out by our own lock, which is held by now.
+const LOCK_TRIES: u32 = 1_000;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that opens sled, and waits for sled's own threads to end"
+)]
+fn open_db(config: &sled::Config) -> Result<sled::Db, sled::Error> {
+    for _ in 0..LOCK_TRIES {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
+    config.open()
+}
+
+fn open_sled(root: &Path) -> Result<Database, StoreError> {
+    let folder = root.join("sled");
+    // Flushed with each transaction, so sled's own timer has nothing to do. 16 MiB hold tens of thousands of small records.
+    let config = sled::Config::new()
+        .path(&folder)
+        .cache_capacity(16 << 20)
+        .flush_every_ms(None);
+    let db = open_db(&config)?;
+    let meta = db.open_tree(keys::META)?;
+    match meta.get("schema")? {
+        Some(found) => {
+            let found: u32 = keys::decode(&found)?;
+            if found > keys::SCHEMA {
+                return Err(StoreError::Newer {
+                    dir: root.to_path_buf(),
+                    found,
+                    known: keys::SCHEMA,
+                });
+            }
+        }
+        None => drop(meta.insert("schema", keys::encode(&keys::SCHEMA)?)?),
+    }
+    let mut trees = Vec::with_capacity(TREES.len());
+    for name in TREES {
+        trees.push(db.open_tree(name)?);
+    }
+    let Ok(trees) = <[sled::Tree; 5]>::try_from(trees) else {
+        return Err(StoreError::Value("trees".to_owned()));
+    };
+    db.flush()?;
+    let path = folder.join("db");
+    let file = OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .map_err(StoreError::io("open", path.clone()))?;
+    file.sync_all().map_err(StoreError::io("sync", path))?;
+    segment::sync_folder(&folder).map_err(StoreError::io("sync", &folder))?;
+    Ok(Database { db, file, trees })
+}
+
+fn read_records(database: &Database) -> Result<Records, StoreError> {
+    let mut records = Records::default();
+    let [streams, lanes, positions, health, asides] = &database.trees;
+    let text = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
+    for pair in streams {
+        let (key, value) = pair?;
+        records.streams.insert(text(&key), keys::decode(&value)?);
+    }
+    for pair in lanes {
+        let (key, value) = pair?;
+        let record: LaneRecord = keys::decode(&value)?;
+        let lane = Lane {
+            record,
+            positions: BTreeMap::new(),
+        };
+        records.lanes.insert(LaneId::from_text(&text(&key)), lane);
+    }
+    for pair in positions {
+        let (key, value) = pair?;
+        let at: PositionRecord = keys::decode(&value)?;
+        let lane = keys::parse_position(&key);
+        if let Some((output, lane)) = lane
+            && let Some(lane) = records.lanes.get_mut(&lane)
+        {
+            lane.positions.insert(output, at);
+        }
+    }
+    for pair in health {
+        let (key, value) = pair?;
+        records.health.insert(text(&key), keys::decode(&value)?);
+    }
+    for pair in asides {
+        let (key, value) = pair?;
+        match <[u8; 8]>::try_from(key.as_ref()) {
+            Ok(number) => {
+                let record = keys::decode(&value)?;
+                records.asides.insert(u64::from_be_bytes(number), record);
+            }
+            Err(_) => drop(records.damages.insert(text(&key), keys::decode(&value)?)),
+        }
+    }
+    Ok(records)
+}
+
+/// Cuts off what a lane's writer did not commit, and shows the rest.
+fn recover(outbox: &Outbox, id: &LaneId, lane: &Lane) -> Result<(), StoreError> {
+    let folder = outbox.folder(id);
+    let end = lane.record.end;
+    let first = lane.positions.values().map(|at| at.position.segment).min();
+    let first = first.unwrap_or(0);
+    for number in segment::list(&folder).map_err(StoreError::io("list", &folder))? {
+        let path = segment::path(&folder, number);
+        if number > end.segment || number < first || (number == end.segment && end.offset == 0) {
+            segment::remove(&path).map_err(StoreError::io("delete", path))?;
+        } else if number == end.segment {
+            drop(
+                segment::open_at(&folder, number, end.offset)
+                    .map_err(StoreError::io("truncate", path))?,
+            );
+        }
+    }
+    outbox.show(id, end, first)
+}

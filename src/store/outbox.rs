@@ -1,0 +1,444 @@
+//! What waits for outputs: the committed part of each lane, read straight from its segments.
+//!
+//! Readers hold no lock while they read: what is committed does not change, and a segment goes only after every
+//! output's position behind it is durable.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::segment::{self, Found};
+use super::{StoreError, blocking};
+use crate::model::{Cursor, IntegrationId, LaneId, Position, Record};
+
+/// The committed part of all lanes; clones share it.
+#[derive(Clone, Debug)]
+pub struct Outbox(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// The folder of lanes.
+    root: PathBuf,
+    lanes: Mutex<BTreeMap<LaneId, View>>,
+    commits: watch::Sender<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct View {
+    end: Position,
+    /// Bytes of each segment that is there.
+    segments: BTreeMap<u64, u64>,
+}
+
+/// Records read in order from one lane.
+#[derive(Clone, Debug, Default)]
+pub struct Chunk {
+    /// The records.
+    pub records: Vec<Record>,
+    spans: Vec<Span>,
+    start: Position,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    /// Before the first record taken of this frame.
+    start: Position,
+    records: u32,
+    /// The next frame.
+    end: Position,
+    /// Whether the frame was taken to its end.
+    whole: bool,
+}
+
+/// Why a lane cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The disk said no.
+    #[error("cannot read a segment of lane {lane}: {source}")]
+    Io {
+        /// The lane.
+        lane: LaneId,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What stands there is not what was written.
+    #[error("lane {lane} is damaged at {at}: {reason}")]
+    Damaged {
+        /// The lane.
+        lane: LaneId,
+        /// Where.
+        at: Position,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What can be made out at a damaged place.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) next: Position,
+    pub(super) before: Option<Cursor>,
+    pub(super) events: u64,
+}
+
+impl Chunk {
+    /// The place behind the first `records` records.
+    #[must_use]
+    pub fn position_after(&self, records: usize) -> Position {
+        let mut left = records;
+        let mut at = self.start;
+        for span in &self.spans {
+            let all = span.records as usize;
+            if left >= all && span.whole {
+                left -= all;
+                at = span.end;
+                continue;
+            }
+            let taken = u32::try_from(left).unwrap_or(u32::MAX);
+            return Position {
+                event: span.start.event + taken,
+                ..span.start
+            };
+        }
+        at
+    }
+}
+
+impl Outbox {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self(Arc::new(Inner {
+            root,
+            lanes: Mutex::default(),
+            commits: watch::Sender::new(0),
+        }))
+    }
+
+    /// Hears of each commit; the value only grows.
+    #[must_use]
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.0.commits.subscribe()
+    }
+
+    /// Each lane with the place behind its last committed event.
+    #[must_use]
+    pub fn lanes(&self) -> Vec<(LaneId, Position)> {
+        let lanes = self.lock();
+        lanes.iter().map(|(id, v)| (id.clone(), v.end)).collect()
+    }
+
+    /// Bytes of all segments.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.lock().values().map(View::bytes).sum()
+    }
+
+    /// Bytes of an integration's segments.
+    #[must_use]
+    pub fn bytes_of(&self, integration: &IntegrationId) -> u64 {
+        let of = |(lane, view): (&LaneId, &View)| {
+            let source = lane.source()?;
+            (source.integration == *integration).then(|| view.bytes())
+        };
+        self.lock().iter().filter_map(of).sum()
+    }
+
+    /// Reads on from `from`: whole records until they exceed `max_bytes` or are `max_records`, at least one if there is one.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] if the very next frame is; one further on ends the chunk before it.
+    pub async fn read(
+        &self,
+        lane: &LaneId,
+        from: Position,
+        max_bytes: u64,
+        max_records: usize,
+    ) -> Result<Chunk, ReadError> {
+        let (outbox, id) = (self.clone(), lane.clone());
+        let read = move || Ok(outbox.read_blocking(&id, from, max_bytes, max_records));
+        let closed = |_: StoreError| ReadError::Io {
+            lane: lane.clone(),
+            source: io::Error::other("the program is stopping"),
+        };
+        blocking(read).await.map_err(closed)?
+    }
+
+    fn read_blocking(
+        &self,
+        lane: &LaneId,
+        from: Position,
+        max_bytes: u64,
+        max_records: usize,
+    ) -> Result<Chunk, ReadError> {
+        let mut chunk = Chunk {
+            start: from,
+            ..Chunk::default()
+        };
+        let Some(view) = self.lock().get(lane).cloned() else {
+            return Ok(chunk);
+        };
+        let mut at = from;
+        if let Some((&first, _)) = view.segments.first_key_value()
+            && at.segment < first
+        {
+            at = Position::start_of(first);
+        }
+        if at.segment < view.end.segment && view.segments.is_empty() {
+            at = view.end;
+        }
+        chunk.start = at;
+        let mut bytes = 0;
+        let mut open: Option<(u64, File)> = None;
+        while at < view.end && bytes < max_bytes && chunk.records.len() < max_records {
+            let Some(len) = view.len_of(at.segment) else {
+                return damaged(chunk, lane, at, "its segment is missing");
+            };
+            let behind = at.offset >= len && at.segment < view.end.segment;
+            let file = match open.take() {
+                Some((segment, file)) if segment == at.segment => file,
+                Some(_) | None => match self.open(lane, at.segment) {
+                    Ok(file) => file,
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                        return damaged(chunk, lane, at, "its segment is missing");
+                    }
+                    Err(source) => {
+                        let lane = lane.clone();
+                        return Err(ReadError::Io { lane, source });
+                    }
+                },
+            };
+            if behind {
+                let gap = self.gap_behind(lane, at.segment, &file, len, &view);
+                if gap.map_err(|source| ReadError::Io {
+                    lane: lane.clone(),
+                    source,
+                })? {
+                    return damaged(chunk, lane, at, "its segment has lost its end");
+                }
+                at = Position::start_of(at.segment + 1);
+                if chunk.records.is_empty() {
+                    chunk.start = at;
+                }
+                continue;
+            }
+            let found = segment::read_frame(&file, at.offset, len);
+            open = Some((at.segment, file));
+            match found {
+                Ok(Found::Frame(header, records)) => {
+                    let end = Position {
+                        segment: at.segment,
+                        offset: at.offset + header.frame_len(),
+                        event: 0,
+                    };
+                    take(
+                        &mut chunk,
+                        at,
+                        end,
+                        records,
+                        &mut bytes,
+                        max_bytes,
+                        max_records,
+                    );
+                    at = end;
+                }
+                Ok(Found::Damaged(damage)) => {
+                    return damaged(chunk, lane, at, &damage.to_string());
+                }
+                Err(source) => {
+                    let lane = lane.clone();
+                    return Err(ReadError::Io { lane, source });
+                }
+            }
+        }
+        Ok(chunk)
+    }
+
+    /// Whether the next segment begins with another event than the one that must follow this segment's last.
+    fn gap_behind(
+        &self,
+        lane: &LaneId,
+        number: u64,
+        file: &File,
+        len: u64,
+        view: &View,
+    ) -> io::Result<bool> {
+        let mut following = None;
+        let mut offset = 0;
+        while offset < len {
+            let Some(Ok(header)) = segment::read_header(file, offset, len)? else {
+                break;
+            };
+            following = Some(header.following());
+            offset += header.frame_len();
+        }
+        let next = match self.open(lane, number + 1) {
+            Ok(next) => next,
+            // A missing segment is reported where it would begin; an empty end has no file yet.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        let len = view.len_of(number + 1).unwrap_or(0);
+        Ok(match segment::read_header(&next, 0, len)? {
+            Some(Ok(header)) => following.is_some_and(|following| following != header.first),
+            Some(Err(_)) | None => false,
+        })
+    }
+
+    /// Makes out what a damaged place hides: the next frame, and where the stream must be asked again.
+    pub(super) fn inspect(
+        &self,
+        lane: &LaneId,
+        at: Position,
+        end: Position,
+    ) -> Result<Seen, StoreError> {
+        let len = self.lock().get(lane).and_then(|v| v.len_of(at.segment));
+        let len = len.unwrap_or(0);
+        let rest = if at.segment < end.segment {
+            Position::start_of(at.segment + 1)
+        } else {
+            end
+        };
+        let mut seen = Seen {
+            next: rest,
+            before: None,
+            events: 0,
+        };
+        let file = match self.open(lane, at.segment) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(seen),
+            Err(e) => return Err(StoreError::io("open a segment of", lane.as_str())(e)),
+        };
+        // Headers are walked from the segment's beginning: the damaged one may not say where the stream stood, the one before it does.
+        let mut offset = 0;
+        while offset <= at.offset {
+            let header = segment::read_header(&file, offset, len)
+                .map_err(StoreError::io("read a segment of", lane.as_str()))?;
+            let Some(Ok(header)) = header else { break };
+            seen.before.clone_from(&header.before);
+            if offset == at.offset {
+                seen.events = u64::from(header.events);
+                seen.next = Position {
+                    segment: at.segment,
+                    offset: offset + header.frame_len(),
+                    event: 0,
+                };
+            }
+            offset += header.frame_len();
+        }
+        Ok(seen)
+    }
+
+    /// Shows where a lane ends, and deletes its segments before `first`.
+    pub(super) fn show(&self, lane: &LaneId, end: Position, first: u64) -> Result<(), StoreError> {
+        let folder = self.folder(lane);
+        let (old_end, gone) = {
+            let mut lanes = self.lock();
+            let view = lanes.entry(lane.clone()).or_insert_with(|| View {
+                end: Position::start_of(1),
+                segments: BTreeMap::new(),
+            });
+            let keep = view.segments.split_off(&first);
+            let gone = std::mem::replace(&mut view.segments, keep);
+            (view.end, gone)
+        };
+        // Segments that were left behind by this move have their final length only now.
+        let mut lens = Vec::new();
+        for segment in old_end.segment.max(first)..end.segment {
+            if let Ok(meta) = std::fs::metadata(segment::path(&folder, segment)) {
+                lens.push((segment, meta.len()));
+            }
+        }
+        {
+            let mut lanes = self.lock();
+            if let Some(view) = lanes.get_mut(lane) {
+                view.segments.extend(lens);
+                view.end = end;
+                if end.offset > 0 {
+                    view.segments.insert(end.segment, end.offset);
+                }
+            }
+        }
+        if old_end < end {
+            self.0.commits.send_modify(|commits| *commits += 1);
+        }
+        for segment in gone.into_keys() {
+            let path = segment::path(&folder, segment);
+            segment::remove(&path).map_err(StoreError::io("delete", path))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn folder(&self, lane: &LaneId) -> PathBuf {
+        self.0.root.join(lane.folder())
+    }
+
+    fn open(&self, lane: &LaneId, number: u64) -> io::Result<File> {
+        File::open(segment::path(&self.folder(lane), number))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<LaneId, View>> {
+        // The map is whole after each statement, so a panic elsewhere leaves nothing half done.
+        self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl View {
+    fn bytes(&self) -> u64 {
+        self.segments.values().sum()
+    }
+
+    /// Bytes of a segment that count; `None` if it is missing.
+    fn len_of(&self, segment: u64) -> Option<u64> {
+        if segment == self.end.segment {
+            return Some(self.end.offset);
+        }
+        self.segments.get(&segment).copied()
+    }
+}
+
+/// Takes of a frame what the limits allow.
+fn take(
+    chunk: &mut Chunk,
+    at: Position,
+    end: Position,
+    records: Vec<Record>,
+    bytes: &mut u64,
+    max_bytes: u64,
+    max_records: usize,
+) {
+    let total = records.len();
+    let mut span = Span {
+        start: at,
+        records: 0,
+        end,
+        whole: false,
+    };
+    for record in records.into_iter().skip(at.event as usize) {
+        let len = record.body.len() as u64;
+        let full = *bytes + len > max_bytes || chunk.records.len() >= max_records;
+        if full && !chunk.records.is_empty() {
+            // The rest of this frame is read again: it stays in the page cache.
+            *bytes = max_bytes;
+            break;
+        }
+        *bytes += len;
+        chunk.records.push(record);
+        span.records += 1;
+    }
+    span.whole = at.event as usize + span.records as usize == total;
+    chunk.spans.push(span);
+}
+
+fn damaged(chunk: Chunk, lane: &LaneId, at: Position, reason: &str) -> Result<Chunk, ReadError> {
+    if !chunk.records.is_empty() {
+        return Ok(chunk);
+    }
+    Err(ReadError::Damaged {
+        lane: lane.clone(),
+        at,
+        reason: reason.to_owned(),
+    })
+}

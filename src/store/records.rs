@@ -1,0 +1,134 @@
+//! The small records that sled holds, and what is reported of them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Cursor, LaneId, OutputId, Position, Timestamp};
+
+/// What is known of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamRecord {
+    /// Where the next step begins; `None` before the first commit.
+    pub cursor: Option<Cursor>,
+    /// Number of the file with the source's side record (`memos/<stream>/<number>`).
+    pub memo: Option<u64>,
+    /// The latest poll; `None` before the first.
+    pub poll: Option<PollRecord>,
+    /// By the wall clock, where the first poll begins.
+    pub origin: Option<Timestamp>,
+    /// Events stored so far.
+    pub events: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records put aside so far.
+    pub quarantined: u64,
+    /// The time of the newest event.
+    pub newest: Option<Timestamp>,
+    /// What the stream was last set back for, if it was because of damage.
+    #[serde(default)]
+    pub repair: Option<Repair>,
+}
+
+/// A part of a lane whose events are all fetched again, because the stream went back to where it stood before the first of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    /// The damage.
+    pub from: Position,
+    /// Where the lane ended when the stream went back.
+    pub to: Position,
+}
+
+/// A poll: everything asked from its start until the stream was caught up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PollRecord {
+    /// When it began; the interval runs from here.
+    pub started: Timestamp,
+    /// The latest moment at which a cursor may have been listed: the start of the latest attempt, or the latest commit.
+    pub attempted: Timestamp,
+    /// Attempts in a row that were cut short.
+    pub attempts: u32,
+    /// Whether the stream was caught up.
+    pub done: bool,
+}
+
+impl PollRecord {
+    /// The record as it may be trusted after it was read: a clock that was ahead must not silence a stream until it is reached.
+    #[must_use]
+    pub fn clamp(self, now: Timestamp) -> Self {
+        Self {
+            started: self.started.min(now),
+            attempted: self.attempted.min(now),
+            ..self
+        }
+    }
+}
+
+/// What is known of a lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneRecord {
+    /// Behind the last committed event.
+    pub end: Position,
+    /// Events appended so far.
+    pub events: u64,
+    /// In a lane that was found again without its database: where outputs without a position begin, instead of at the end, and
+    /// how many events lie before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<(Position, u64)>,
+}
+
+/// How far an output is in a lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PositionRecord {
+    /// Before the next event to be delivered.
+    pub position: Position,
+    /// Events of the lane that lie before it, counted as [`LaneRecord::events`].
+    pub passed: u64,
+    /// Events that the receiver accepted.
+    pub accepted: u64,
+    /// Events that it refused and that were put aside.
+    pub rejected: u64,
+}
+
+/// Records put aside in a file: quarantined by a source, or refused by a receiver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsideRecord {
+    /// When.
+    pub at: Timestamp,
+    /// The stream, or the output and the lane.
+    pub owner: String,
+    /// The file below the state directory.
+    pub file: String,
+    /// How many records it holds.
+    pub records: u64,
+    /// Why the first of them is here.
+    pub reason: String,
+}
+
+/// One record to put aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Aside {
+    /// The record type or the event's id.
+    pub what: String,
+    /// Why it is put aside; for a refusal, the receiver's answer.
+    pub reason: String,
+    /// The record; bytes that are not UTF-8 are replaced.
+    pub record: String,
+}
+
+/// The small records as they stand, for status and for the start.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Each stream.
+    pub streams: BTreeMap<String, StreamRecord>,
+    /// Each lane.
+    pub lanes: BTreeMap<LaneId, LaneRecord>,
+    /// Each output's position in each lane.
+    pub positions: BTreeMap<(OutputId, LaneId), PositionRecord>,
+    /// Each health state, by subject, as its owner wrote it.
+    pub health: BTreeMap<String, serde_json::Value>,
+    /// What was put aside.
+    pub asides: Vec<AsideRecord>,
+    /// Bytes of all segments.
+    pub spool_bytes: u64,
+}

@@ -1,0 +1,171 @@
+//! What saves the day when sled is lost: a shadow copy of the small records, and segments that describe themselves.
+//!
+//! The shadow is written aside, synced and renamed: at once when a state of health has changed, else a minute after any change. A store whose
+//! sled cannot be opened or read takes cursors, states and counts from there, and the lanes as far as their frames are whole. All that is
+//! on disk is delivered again, so there are duplicates and no loss; and each stream is asked one interval after the start at the earliest,
+//! because nobody knows when it was asked last.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::files::not_found;
+use super::transaction::{Lane, Records};
+use super::{AsideRecord, LaneRecord, PollRecord, StoreError, StreamRecord, segment};
+use crate::model::{Cursor, LaneId, Position, Timestamp};
+
+const SHADOW: &str = "shadow.json";
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Shadow<'a> {
+    version: u32,
+    streams: &'a BTreeMap<String, StreamRecord>,
+    health: &'a BTreeMap<String, serde_json::Value>,
+    asides: &'a BTreeMap<u64, AsideRecord>,
+}
+
+#[derive(Default, Deserialize)]
+struct Kept {
+    version: u32,
+    streams: BTreeMap<String, StreamRecord>,
+    health: BTreeMap<String, serde_json::Value>,
+    asides: BTreeMap<u64, AsideRecord>,
+}
+
+/// Writes the shadow copy.
+pub(super) fn write_shadow(root: &Path, records: &Records) -> Result<(), StoreError> {
+    let shadow = Shadow {
+        version: VERSION,
+        streams: &records.streams,
+        health: &records.health,
+        asides: &records.asides,
+    };
+    let bytes = serde_json::to_vec(&shadow).map_err(|e| StoreError::Value(e.to_string()))?;
+    let (path, aside) = (root.join(SHADOW), root.join("shadow.json.new"));
+    let mut file = File::create(&aside).map_err(StoreError::io("create", &aside))?;
+    file.write_all(&bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(&aside, &path))
+        .and_then(|()| segment::sync_folder(root))
+        .map_err(StoreError::io("write", path))
+}
+
+/// Whether an empty sled is a lost one: something else in the state directory says that there was more.
+pub(super) fn is_missed(root: &Path) -> bool {
+    root.join(SHADOW).exists() || !lane_folders(root).is_empty()
+}
+
+/// The records as they can be made out without sled.
+pub(super) fn records(root: &Path, now: Timestamp) -> Result<Records, StoreError> {
+    let kept = match std::fs::read(root.join(SHADOW)) {
+        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+            tracing::error!(%error, "the shadow copy of the lost database is damaged too");
+            Kept::default()
+        }),
+        Err(error) if not_found(&error) => Kept::default(),
+        Err(error) => return Err(StoreError::io("read", root.join(SHADOW))(error)),
+    };
+    if kept.version > VERSION {
+        return Err(StoreError::Newer {
+            dir: root.to_path_buf(),
+            found: kept.version,
+            known: VERSION,
+        });
+    }
+    let mut records = Records {
+        streams: kept.streams,
+        health: kept.health,
+        asides: kept.asides,
+        ..Records::default()
+    };
+    for folder in lane_folders(root) {
+        if let Some(found) = walk(&folder)? {
+            let stream = records.streams.entry(found.stream.clone());
+            stream.or_insert_with(|| StreamRecord {
+                cursor: found.before,
+                ..StreamRecord::default()
+            });
+            let lane = Lane {
+                record: found.record,
+                positions: BTreeMap::new(),
+            };
+            records.lanes.insert(LaneId::from_text(&found.stream), lane);
+        }
+    }
+    for stream in records.streams.values_mut() {
+        stream.poll = Some(PollRecord {
+            started: now,
+            attempted: now,
+            attempts: 0,
+            done: true,
+        });
+    }
+    Ok(records)
+}
+
+struct Found {
+    stream: String,
+    /// Where the stream stood before the last whole frame.
+    before: Option<Cursor>,
+    record: LaneRecord,
+}
+
+/// Reads a lane's headers as far as its frames are whole; `None` if there is no whole frame.
+fn walk(folder: &Path) -> Result<Option<Found>, StoreError> {
+    let mut found: Option<Found> = None;
+    for number in segment::list(folder).map_err(StoreError::io("list", folder))? {
+        let path = segment::path(folder, number);
+        let file = File::open(&path).map_err(StoreError::io("open", &path))?;
+        let len = file
+            .metadata()
+            .map_err(StoreError::io("open", &path))?
+            .len();
+        let mut offset = 0;
+        while let Some(Ok(header)) =
+            segment::read_header(&file, offset, len).map_err(StoreError::io("read", &path))?
+        {
+            let start = Position {
+                segment: number,
+                offset,
+                event: 0,
+            };
+            offset += header.frame_len();
+            let record = LaneRecord {
+                end: Position { offset, ..start },
+                events: header.following(),
+                from: match &found {
+                    Some(found) => found.record.from,
+                    None => Some((start, header.first)),
+                },
+            };
+            found = Some(Found {
+                stream: header.stream,
+                before: header.before,
+                record,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// The folders that hold segments.
+fn lane_folders(root: &Path) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    let mut left = vec![root.join("lanes")];
+    while let Some(folder) = left.pop() {
+        if segment::list(&folder).is_ok_and(|segments| !segments.is_empty()) {
+            folders.push(folder.clone());
+        }
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
+        let below = entries.flatten().map(|entry| entry.path());
+        left.extend(below.filter(|path| path.is_dir()));
+    }
+    folders.sort();
+    folders
+}

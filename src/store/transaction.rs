@@ -1,0 +1,570 @@
+//! The engine that applies a group of commands in one transaction under one set of syncs.
+//!
+//! The engine keeps the small records in memory as they stand in sled: it is their only writer, so a command is plain code on
+//! plain maps, and the transaction's closure, which sled may run more than once, only writes what has changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use sled::Transactional as _;
+use sled::transaction::{ConflictableTransactionResult, TransactionError, TransactionalTree};
+
+use super::command::{Command, Reply};
+use super::lane::{Appended, Opened};
+use super::outbox::Outbox;
+use super::segment::{self, FIRST};
+use super::{
+    Ack, AsideRecord, Detour, LaneRecord, PositionRecord, Repair, SHADOW_AFTER, Snapshot,
+    StoreError, StreamRecord, keys, rescue,
+};
+use crate::model::{Cursor, LaneId, OutputId, Position, StreamId, Timestamp};
+
+/// A lane with the outputs' positions in it.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) record: LaneRecord,
+    pub(super) positions: BTreeMap<OutputId, PositionRecord>,
+}
+
+/// The small records, as they stand in sled.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    pub(super) streams: BTreeMap<String, StreamRecord>,
+    pub(super) lanes: BTreeMap<LaneId, Lane>,
+    pub(super) health: BTreeMap<String, serde_json::Value>,
+    pub(super) asides: BTreeMap<u64, AsideRecord>,
+    pub(super) damages: BTreeMap<String, Timestamp>,
+}
+
+impl Records {
+    /// Whether nothing was ever stored.
+    pub(super) fn is_empty(&self) -> bool {
+        self.streams.is_empty() && self.lanes.is_empty() && self.health.is_empty()
+    }
+}
+
+/// A record that a command has changed.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Changed {
+    Stream(String),
+    Lane(LaneId),
+    Position(LaneId, OutputId),
+    Health(String),
+    Aside(u64),
+    Damage(String),
+}
+
+/// sled, open.
+#[derive(Debug)]
+pub(super) struct Database {
+    pub(super) db: sled::Db,
+    /// sled's own file, to be synced after its flush.
+    pub(super) file: File,
+    pub(super) trees: [sled::Tree; 5],
+}
+
+/// The trees in the order of [`Database::trees`].
+pub(super) const TREES: [&str; 5] = [
+    keys::STREAMS,
+    keys::LANES,
+    keys::POSITIONS,
+    keys::HEALTH,
+    keys::ASIDES,
+];
+
+/// Owns sled and applies commands.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) database: Database,
+    pub(super) records: Records,
+    pub(super) root: Arc<PathBuf>,
+    pub(super) outbox: Outbox,
+    pub(super) clock: crate::clock::Clock,
+    pub(super) outputs: Vec<OutputId>,
+    /// Behind the last heartbeat of each integration; forgotten at a restart, which costs one heartbeat more.
+    pub(super) heartbeats: BTreeMap<String, Position>,
+    /// Lanes that a writer has open: their last segment stays.
+    pub(super) writers: BTreeMap<LaneId, Weak<()>>,
+    /// When the shadow copy was last written, by the monotonic clock; `None` if it has all there is.
+    pub(super) ahead_of_shadow: Option<Duration>,
+    /// Held for the life of the process.
+    pub(super) _lock: File,
+}
+
+/// A record to be written.
+struct Write {
+    /// Index into [`TREES`].
+    tree: usize,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// What is to happen once the records are durable.
+type After = Box<dyn FnOnce() + Send>;
+
+impl Engine {
+    /// Applies a group; an error ends the process, as a second sync that succeeds proves nothing.
+    pub(super) fn apply(&mut self, group: Vec<Command>) -> Result<(), StoreError> {
+        let mut changed = BTreeSet::new();
+        let mut answers: Vec<After> = Vec::new();
+        for command in group {
+            answers.push(self.one(command, &mut changed)?);
+        }
+        let mut lanes = BTreeSet::new();
+        for change in &changed {
+            if let Changed::Lane(lane) | Changed::Position(lane, _) = change {
+                lanes.insert(lane.clone());
+            }
+        }
+        for lane in &lanes {
+            self.roll_if_delivered(lane, &mut changed);
+        }
+        if !changed.is_empty() {
+            self.write(&changed)?;
+            self.follow(&changed);
+        }
+        for lane in lanes {
+            self.trim(&lane)?;
+        }
+        for answer in answers {
+            answer();
+        }
+        Ok(())
+    }
+
+    /// Whether something has changed since the shadow copy was written.
+    pub(super) const fn is_ahead_of_shadow(&self) -> bool {
+        self.ahead_of_shadow.is_some()
+    }
+
+    /// Lets the shadow copy follow what has changed: at once a state of health, which forbids requests; else within a minute.
+    fn follow(&mut self, changed: &BTreeSet<Changed>) {
+        let now = self.clock.monotonic();
+        let since = *self.ahead_of_shadow.get_or_insert(now);
+        let health = changed
+            .iter()
+            .any(|change| matches!(change, Changed::Health(_)));
+        if health || now.saturating_sub(since) >= SHADOW_AFTER {
+            self.write_shadow();
+        }
+    }
+
+    /// Writes the shadow copy. A failure costs nothing while sled is whole, so it only warns, and is tried again with the next change.
+    pub(super) fn write_shadow(&mut self) {
+        self.ahead_of_shadow = None;
+        if let Err(error) = rescue::write_shadow(&self.root, &self.records) {
+            tracing::warn!(%error, "the shadow copy of the database is not up to date");
+        }
+    }
+
+    /// Makes all records durable, those of a lost sled in a new one.
+    pub(super) fn write_all(&mut self) -> Result<(), StoreError> {
+        let records = &self.records;
+        let streams = records.streams.keys().cloned().map(Changed::Stream);
+        let lanes = records.lanes.keys().cloned().map(Changed::Lane);
+        let health = records.health.keys().cloned().map(Changed::Health);
+        let asides = records.asides.keys().copied().map(Changed::Aside);
+        let all = streams.chain(lanes).chain(health).chain(asides).collect();
+        self.write(&all)
+    }
+
+    /// Applies one command to the records in memory, notes what it changed, and returns how to answer it.
+    fn one(
+        &mut self,
+        command: Command,
+        changed: &mut BTreeSet<Changed>,
+    ) -> Result<After, StoreError> {
+        Ok(match command {
+            Command::Stream { stream, reply } => {
+                let record = self.records.streams.get(&stream.to_string()).cloned();
+                answer(reply, Ok(record.unwrap_or_default()))
+            }
+            Command::Open {
+                lane,
+                stream,
+                reply,
+            } => answer(reply, Ok(self.open(lane, &stream))),
+            Command::Commit { part, reply } => match sync(&part) {
+                Ok(()) => answer(reply, self.commit(*part, changed)),
+                Err(error) if error.is_full() => answer(reply, Err(error)),
+                Err(error) => return Err(error),
+            },
+            Command::Poll {
+                stream,
+                poll,
+                origin,
+                reply,
+            } => {
+                let record = self.stream(&stream, changed);
+                record.poll = Some(poll);
+                record.origin.get_or_insert(origin);
+                answer(reply, Ok(()))
+            }
+            Command::Reset {
+                stream,
+                cursor,
+                origin,
+                reply,
+            } => {
+                self.set_back(&stream, cursor, changed);
+                let record = self.stream(&stream, changed);
+                record.repair = None;
+                record.origin = origin.or(record.origin);
+                answer(reply, Ok(()))
+            }
+            Command::Health {
+                subject,
+                state,
+                notice,
+                reply,
+            } => match notice.map_or(Ok(()), |notice| self.note(&notice, changed)) {
+                Ok(()) => {
+                    changed.insert(Changed::Health(subject.clone()));
+                    self.records.health.insert(subject, state);
+                    answer(reply, Ok(()))
+                }
+                Err(error) if error.is_full() => answer(reply, Err(error)),
+                Err(error) => return Err(error),
+            },
+            Command::Heartbeat { of, notice, reply } => match self.beat(of, &notice, changed) {
+                Err(error) if !error.is_full() => return Err(error),
+                told => answer(reply, told),
+            },
+            Command::Route { outputs, reply } => {
+                self.route(outputs, changed);
+                answer(reply, Ok(()))
+            }
+            Command::Ack { ack, aside, reply } => {
+                self.ack(&ack, aside, changed);
+                answer(reply, Ok(()))
+            }
+            Command::Damaged {
+                lane,
+                at,
+                reason,
+                reply,
+            } => answer(reply, self.damaged(&lane, at, reason, changed)),
+            Command::Snapshot { reply } => answer(reply, Ok(self.snapshot())),
+        })
+    }
+
+    /// A lane to be changed; one that is new begins for all outputs.
+    pub(super) fn lane(&mut self, id: &LaneId, changed: &mut BTreeSet<Changed>) -> &mut LaneRecord {
+        changed.insert(Changed::Lane(id.clone()));
+        let outputs = &self.outputs;
+        let lane = self.records.lanes.entry(id.clone()).or_insert_with(|| {
+            let start = |output: &OutputId| {
+                changed.insert(Changed::Position(id.clone(), output.clone()));
+                let record = PositionRecord {
+                    position: FIRST,
+                    ..PositionRecord::default()
+                };
+                (output.clone(), record)
+            };
+            Lane {
+                record: LaneRecord {
+                    end: FIRST,
+                    events: 0,
+                    from: None,
+                },
+                positions: outputs.iter().map(start).collect(),
+            }
+        });
+        &mut lane.record
+    }
+
+    fn stream(&mut self, stream: &StreamId, changed: &mut BTreeSet<Changed>) -> &mut StreamRecord {
+        let key = stream.to_string();
+        changed.insert(Changed::Stream(key.clone()));
+        self.records.streams.entry(key).or_default()
+    }
+
+    fn open(&mut self, lane: LaneId, stream: &StreamId) -> Opened {
+        let record = self.records.streams.get(&stream.to_string());
+        let known = self.records.lanes.get(&lane).map(|lane| &lane.record);
+        let token = Arc::new(());
+        self.writers.insert(lane.clone(), Arc::downgrade(&token));
+        Opened {
+            end: known.map_or(FIRST, |lane| lane.end),
+            events: known.map_or(0, |lane| lane.events),
+            cursor: record.and_then(|record| record.cursor.clone()),
+            memo: record.and_then(|record| record.memo),
+            lane,
+            token,
+        }
+    }
+
+    fn commit(
+        &mut self,
+        part: Appended,
+        changed: &mut BTreeSet<Changed>,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let known = self.records.streams.get(&part.stream.to_string());
+        if known.and_then(|record| record.cursor.as_ref()) != part.expected.as_ref() {
+            return Err(StoreError::Moved);
+        }
+        let record = self.stream(&part.stream, changed);
+        record.cursor = Some(part.next);
+        record.memo = part.memo;
+        record.events += part.events;
+        record.bytes += part.bytes;
+        record.quarantined += part.aside.as_ref().map_or(0, |aside| aside.records);
+        record.newest = record.newest.max(part.newest);
+        if let Some(poll) = &mut record.poll {
+            poll.attempted = poll.attempted.max(now);
+        }
+        if let Some(aside) = part.aside {
+            self.put_aside(aside, changed);
+        }
+        if part.events == 0 {
+            return Ok(());
+        }
+        let lane = self.lane(&part.lane, changed);
+        lane.end = part.end;
+        lane.events += part.events;
+        Ok(())
+    }
+
+    fn set_back(
+        &mut self,
+        stream: &StreamId,
+        cursor: Option<Cursor>,
+        changed: &mut BTreeSet<Changed>,
+    ) {
+        let record = self.stream(stream, changed);
+        record.cursor = cursor;
+        record.memo = None;
+    }
+
+    fn route(&mut self, outputs: Vec<OutputId>, changed: &mut BTreeSet<Changed>) {
+        for (id, lane) in &mut self.records.lanes {
+            for output in &outputs {
+                if lane.positions.contains_key(output) {
+                    continue;
+                }
+                changed.insert(Changed::Position(id.clone(), output.clone()));
+                let end = (lane.record.end, lane.record.events);
+                let (position, passed) = lane.record.from.unwrap_or(end);
+                let head = PositionRecord {
+                    position,
+                    passed,
+                    ..PositionRecord::default()
+                };
+                lane.positions.insert(output.clone(), head);
+            }
+        }
+        self.outputs = outputs;
+    }
+
+    fn ack(&mut self, ack: &Ack, aside: Option<AsideRecord>, changed: &mut BTreeSet<Changed>) {
+        let rejected = ack.rejected.len() as u64;
+        if let Some(aside) = aside {
+            self.put_aside(aside, changed);
+        }
+        let Some(lane) = self.records.lanes.get_mut(&ack.lane) else {
+            return;
+        };
+        changed.insert(Changed::Position(ack.lane.clone(), ack.output.clone()));
+        let at = lane.positions.entry(ack.output.clone()).or_default();
+        at.position = ack.position;
+        at.accepted += ack.accepted;
+        at.rejected += rejected;
+        at.passed += ack.accepted + rejected;
+        if at.position == lane.record.end {
+            // A damaged frame may have hidden how many events it held.
+            at.passed = lane.record.events;
+        }
+    }
+
+    fn put_aside(&mut self, aside: AsideRecord, changed: &mut BTreeSet<Changed>) {
+        let last = self.records.asides.last_key_value();
+        let number = last.map_or(1, |(number, _)| number + 1);
+        changed.insert(Changed::Aside(number));
+        self.records.asides.insert(number, aside);
+    }
+
+    fn damaged(
+        &mut self,
+        lane_id: &LaneId,
+        at: Position,
+        reason: String,
+        changed: &mut BTreeSet<Changed>,
+    ) -> Result<Detour, StoreError> {
+        let Some(lane) = self.records.lanes.get(lane_id) else {
+            return Err(StoreError::Value(format!("no lane {lane_id}")));
+        };
+        let end = lane.record.end;
+        let seen = self.outbox.inspect(lane_id, at, end)?;
+        let key = format!("{lane_id}:{}:{}", at.segment, at.offset);
+        let now = self.clock.now();
+        let mut detour = Detour {
+            next: seen.next,
+            new: !self.records.damages.contains_key(&key),
+            events: seen.events,
+            cursor: None,
+        };
+        if !detour.new {
+            return Ok(detour);
+        }
+        changed.insert(Changed::Damage(key.clone()));
+        self.records.damages.insert(key, now);
+        let aside = AsideRecord {
+            at: now,
+            owner: lane_id.to_string(),
+            file: format!("lanes/{}/{:016}.seg", lane_id.folder(), at.segment),
+            records: seen.events,
+            reason,
+        };
+        self.put_aside(aside, changed);
+        if let Some(stream) = lane_id.source() {
+            let known = self.records.streams.get(&stream.to_string());
+            let repair = known.and_then(|record| record.repair);
+            // Going to a later place than the one it was set back to would pass over what is not fetched again yet.
+            if repair.is_some_and(|repair| repair.from <= at && at < repair.to) {
+                detour.cursor = known.and_then(|record| record.cursor.clone());
+            } else {
+                self.set_back(&stream, seen.before.clone(), changed);
+                let repair = Repair { from: at, to: end };
+                self.stream(&stream, changed).repair = Some(repair);
+                detour.cursor = seen.before;
+            }
+        }
+        Ok(detour)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let records = &self.records;
+        let mut positions = BTreeMap::new();
+        for (id, lane) in &records.lanes {
+            for (output, at) in &lane.positions {
+                positions.insert((output.clone(), id.clone()), at.clone());
+            }
+        }
+        let lane = |(id, lane): (&LaneId, &Lane)| (id.clone(), lane.record.clone());
+        Snapshot {
+            streams: records.streams.clone(),
+            lanes: records.lanes.iter().map(lane).collect(),
+            positions,
+            health: records.health.clone(),
+            asides: records.asides.values().cloned().collect(),
+            spool_bytes: self.outbox.bytes(),
+        }
+    }
+
+    /// Moves a lane that is delivered whole, and that nobody writes, to a new segment, so that the last one can go too.
+    fn roll_if_delivered(&mut self, id: &LaneId, changed: &mut BTreeSet<Changed>) {
+        let open = self.writers.get(id).is_some_and(|w| w.strong_count() > 0);
+        let Some(lane) = self.records.lanes.get_mut(id) else {
+            return;
+        };
+        let end = lane.record.end;
+        let delivered = lane.positions.values().all(|at| at.position == end);
+        if open || !delivered || lane.positions.is_empty() || end.offset == 0 {
+            return;
+        }
+        let next = Position::start_of(end.segment + 1);
+        lane.record.end = next;
+        lane.record.from = None;
+        changed.insert(Changed::Lane(id.clone()));
+        for (output, at) in &mut lane.positions {
+            at.position = next;
+            changed.insert(Changed::Position(id.clone(), output.clone()));
+        }
+    }
+
+    /// Writes the changed records in one transaction and makes them durable.
+    fn write(&self, changed: &BTreeSet<Changed>) -> Result<(), StoreError> {
+        let mut writes = Vec::with_capacity(changed.len());
+        for change in changed {
+            writes.extend(self.encode(change)?);
+        }
+        let [streams, lanes, positions, health, asides] = &self.database.trees;
+        let all = (streams, lanes, positions, health, asides);
+        let outcome = all.transaction(
+            |(streams, lanes, positions, health, asides)| -> ConflictableTransactionResult<(), ()> {
+                let trees: [&TransactionalTree; 5] = [streams, lanes, positions, health, asides];
+                for write in &writes {
+                    if let Some(tree) = trees.get(write.tree) {
+                        tree.insert(write.key.as_slice(), write.value.as_slice())?;
+                    }
+                }
+                Ok(())
+            },
+        );
+        match outcome {
+            Ok(()) => {}
+            Err(TransactionError::Storage(error)) => return Err(error.into()),
+            Err(TransactionError::Abort(())) => return Err(StoreError::Closed),
+        }
+        self.database.db.flush()?;
+        // Measured: sled's flush alone loses everything at a power cut, as it never calls fsync on Linux.
+        self.database
+            .file
+            .sync_data()
+            .map_err(StoreError::io("sync", self.root.join("sled/db")))?;
+        Ok(())
+    }
+
+    fn encode(&self, change: &Changed) -> Result<Option<Write>, StoreError> {
+        let records = &self.records;
+        let (tree, key, value) = match change {
+            Changed::Stream(key) => {
+                let value = records.streams.get(key).map(keys::encode);
+                (0, key.clone().into_bytes(), value)
+            }
+            Changed::Lane(id) => {
+                let value = records.lanes.get(id).map(|l| keys::encode(&l.record));
+                (1, id.as_str().as_bytes().to_vec(), value)
+            }
+            Changed::Position(id, output) => {
+                let lane = records.lanes.get(id);
+                let value = lane.and_then(|lane| lane.positions.get(output));
+                (2, keys::position(output, id), value.map(keys::encode))
+            }
+            Changed::Health(subject) => {
+                let value = records.health.get(subject).map(keys::encode);
+                (3, subject.clone().into_bytes(), value)
+            }
+            Changed::Aside(number) => {
+                let value = records.asides.get(number).map(keys::encode);
+                (4, number.to_be_bytes().to_vec(), value)
+            }
+            Changed::Damage(key) => {
+                let value = records.damages.get(key).map(keys::encode);
+                (4, key.clone().into_bytes(), value)
+            }
+        };
+        Ok(value.transpose()?.map(|value| Write { tree, key, value }))
+    }
+
+    /// Shows outputs where a lane ends now, and deletes the segments that all of them are past.
+    fn trim(&self, id: &LaneId) -> Result<(), StoreError> {
+        let Some(lane) = self.records.lanes.get(id) else {
+            return Ok(());
+        };
+        let end = lane.record.end;
+        let first = lane.positions.values().map(|at| at.position.segment).min();
+        self.outbox.show(id, end, first.unwrap_or(0))
+    }
+}
+
+fn answer<T: Send + 'static>(reply: Reply<T>, result: Result<T, StoreError>) -> After {
+    // An asker that has gone away needs no answer.
+    Box::new(move || drop(reply.send(result)))
+}
+
+/// Makes what was appended durable, before the transaction that counts it.
+fn sync(part: &Appended) -> Result<(), StoreError> {
+    for (path, file) in &part.files {
+        file.sync_data()
+            .map_err(StoreError::io("sync", path.clone()))?;
+    }
+    for folder in &part.folders {
+        segment::sync_folder(folder).map_err(StoreError::io("sync", folder.clone()))?;
+    }
+    Ok(())
+}

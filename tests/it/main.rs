@@ -1,0 +1,14 @@
+//! Tests that need files or loopback sockets: one binary, a module a subject.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests, which Clippy's exemption for tests does not reach"
+)]
+
+mod architecture;
+mod check;
+mod config;
+mod errors;
+mod log_types;
+mod program;

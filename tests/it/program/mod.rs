@@ -1,0 +1,7 @@
+//! The whole program against a simulator: what is promised to operators, proved from outside.
+
+mod delivery;
+mod harness;
+mod operation;
+mod polling;
+mod secrets;
