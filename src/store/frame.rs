@@ -34,7 +34,6 @@ pub(super) const FRAME_BYTES: usize = 1 << 20;
 pub(super) const FIXED: usize = 40;
 /// An event is at most 1 MiB; a payload claiming more than this is damaged.
 const MAX_PAYLOAD: u32 = 64 << 20;
-const EVENT_HEAD: usize = 28;
 const MAGIC: [u8; 4] = *b"MCF\x01";
 const NO_CURSOR: u16 = u16::MAX;
 const PLAIN: u8 = 0;
@@ -289,23 +288,19 @@ pub(super) fn parse_payload(header: &Header, stored: Vec<u8>) -> Result<Vec<Reco
         _ => return Err(Damage::Payload("unknown codec")),
     };
     let mut records = Vec::with_capacity(header.events as usize);
-    let mut rest = payload;
-    while !rest.is_empty() {
-        let mut read = Reader(&rest);
-        let (id, time, len) = (|| Ok((read.take::<16>()?, read.take::<8>()?, read.u32()?)))()
-            .map_err(|_: Damage| Damage::Payload("an event is cut"))?;
-        let end = EVENT_HEAD + len as usize;
-        if rest.len() < end {
-            return Err(Damage::Payload("an event is cut"));
-        }
+    let mut read = Reader(&payload);
+    while !read.0.is_empty() {
+        let cut = |_: Damage| Damage::Payload("an event is cut");
+        let (id, time, len) =
+            (|| Ok((read.take::<16>()?, read.take::<8>()?, read.u32()?)))().map_err(cut)?;
+        let body = read.bytes(len as usize).map_err(cut)?;
         records.push(Record {
             id: EventId(id),
             time: Timestamp::from_millis(i64::from_le_bytes(time)),
             form: header.form,
             kind: Arc::clone(&header.kind),
-            body: rest.slice(EVENT_HEAD..end),
+            body: payload.slice_ref(body),
         });
-        rest = rest.slice(end..);
     }
     if records.len() != header.events as usize {
         return Err(Damage::Payload("its events are not as many as announced"));
@@ -313,10 +308,10 @@ pub(super) fn parse_payload(header: &Header, stored: Vec<u8>) -> Result<Vec<Reco
     Ok(records)
 }
 
-/// Takes numbers off the front of some bytes.
+/// Takes numbers and bytes off the front of some bytes.
 struct Reader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
         let (head, rest) = self
             .0
@@ -324,6 +319,15 @@ impl Reader<'_> {
             .ok_or(Damage::Header("it is cut"))?;
         self.0 = rest;
         Ok(*head)
+    }
+
+    fn bytes(&mut self, len: usize) -> Result<&'a [u8], Damage> {
+        let (head, rest) = self
+            .0
+            .split_at_checked(len)
+            .ok_or(Damage::Header("it is cut"))?;
+        self.0 = rest;
+        Ok(head)
     }
 
     fn u16(&mut self) -> Result<u16, Damage> {

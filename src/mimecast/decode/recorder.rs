@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{KEPT, MAX_RECORD, Raw, TOO_LONG, json};
 use crate::mimecast::log_types::LogType;
-use crate::model::{Event, EventId, Form, Sink, SinkError, StreamId, Timestamp};
+use crate::model::{Event, EventId, Form, Sink, SinkError, StreamId, Timestamp, text};
 
 /// What a file's records have in common.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ impl<'a, S: Sink> Recorder<'a, S> {
             Raw::Whole(record) => record,
             Raw::Unfit(record, reason) => return self.sink.quarantine(kind, record, reason),
         };
-        let text = String::from_utf8_lossy(record);
+        let text = text(record);
         if matches!(text, Cow::Owned(_)) {
             self.repaired += 1;
         }

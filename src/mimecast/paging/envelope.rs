@@ -133,7 +133,7 @@ fn store(
     list: Option<&str>,
     mut take: impl FnMut(&str) -> Result<(), SinkError>,
 ) -> Result<Option<String>, PageError> {
-    let body = String::from_utf8_lossy(body);
+    let body = crate::model::text(body);
     if let Cow::Owned(_) = body {
         tracing::warn!("a page with invalid UTF-8, replaced by U+FFFD");
     }

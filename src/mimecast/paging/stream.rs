@@ -81,7 +81,7 @@ fn is_all_zero(token: &str) -> bool {
     let Ok(bytes) = STANDARD.decode(padded) else {
         return false;
     };
-    let text = String::from_utf8_lossy(&bytes);
+    let text = crate::model::text(&bytes);
     let inside = text
         .split_once('[')
         .and_then(|(_, rest)| rest.split_once(']'));
@@ -140,7 +140,7 @@ impl From<SinkError> for PageError {
 
 impl<S: Sink> Desk<S> {
     fn store(&mut self, body: &[u8]) -> Result<Progress, PageError> {
-        let body = String::from_utf8_lossy(body);
+        let body = crate::model::text(body);
         let page = Page::read(&body).map_err(PageError::Unreadable)?;
         let memo = self.sink.memo().filter(|_| self.job.cursor.is_some());
         let before = memo.and_then(|memo| Overlap::decode(&memo));
