@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::answer::Answer;
 use super::fault::{Action, Fault, FaultId, Target};
 use super::hec::Hec;
@@ -94,6 +96,16 @@ impl Handle {
         let state = self.0.state();
         let members = state.accounts.values();
         members.map(|member| member.shelf.total()).sum()
+    }
+
+    /// The files of an account that links lead to, as they are downloaded.
+    #[must_use]
+    pub fn objects(&self, account: &str) -> Vec<Bytes> {
+        let state = self.0.state();
+        let member = state.accounts.get(account);
+        member.map_or_else(Vec::new, |member| {
+            member.shelf.objects.values().cloned().collect()
+        })
     }
 
     /// Adds a row to the script of faults. Of several that meet a request, the first added is played.

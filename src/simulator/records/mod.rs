@@ -192,7 +192,6 @@ impl Mail {
             )
             | None => "",
         };
-        let padding = "x".repeat(recipe.padding);
         let (high, low) = (dice.roll(), dice.roll());
         Self {
             id: format!("{high:016x}{low:016x}"),
@@ -202,7 +201,6 @@ impl Mail {
             sender: format!("{sender}@{sender_domain}"),
             sender_domain,
             recipient: format!("{recipient}@example.com"),
-            subject: format!("{topic} {}{dirt}{padding}", recipe.number),
             ip: format!("192.0.2.{}", dice.below(254) + 1),
             size: 2_000 + dice.below(60_000),
             attachment: dice.pick("quote.pdf", &["parcel.zip", "notes.docx"]),
@@ -210,6 +208,12 @@ impl Mail {
             digest: format!("{:016x}{:016x}", dice.roll(), dice.roll()),
             url: format!("http://bad.example.org/{low:x}"),
             spam_score: dice.below(20),
+            // Last, so that a longer subject leaves the rest of a mail as it is.
+            subject: format!(
+                "{topic} {}{dirt}{}",
+                recipe.number,
+                dice.hex(recipe.padding)
+            ),
         }
     }
 }
@@ -234,6 +238,16 @@ impl Dice {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// So many digits, which do not compress to nothing as equal ones would.
+    fn hex(&mut self, digits: usize) -> String {
+        let mut text = String::with_capacity(digits + 16);
+        while text.len() < digits {
+            text.push_str(&format!("{:016x}", self.roll()));
+        }
+        text.truncate(digits);
+        text
     }
 
     fn below(&mut self, bound: u64) -> u64 {
