@@ -7,6 +7,9 @@
 //! | the first k, –, some | moves past k, takes the failure to `health`, offers the rest when that allows |
 //! | 0, some indices, – | puts these aside and offers all others again, without them |
 //! | 0, –, some with `split` | offers the halves at once: the receiver is well, the batch is not |
+//!
+//! With `pending` the first k events were only sent: they are passed when [`Output::confirmations`](super::Output::confirmations) has said
+//! that they were taken, and offered again when it says that they are lost.
 
 use crate::health::Failure;
 
@@ -21,6 +24,21 @@ pub struct Delivery {
     pub failure: Option<Failure>,
     /// Whether the failure is the batch's, not the receiver's: its halves may do. Never set for a single event.
     pub split: bool,
+    /// By what the accepted events will be confirmed; `None` if they are accepted for good.
+    pub pending: Option<Receipt>,
+}
+
+/// The name of a batch that awaits its confirmation; an output gives each once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Receipt(pub u64);
+
+/// What the receiver has decided about a batch that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has taken responsibility.
+    Accepted,
+    /// It has not, or nobody will ever know: the events are sent again.
+    Lost(Failure),
 }
 
 /// An event that the receiver will never take.
@@ -39,6 +57,15 @@ impl Delivery {
         Self {
             accepted: events,
             ..Self::default()
+        }
+    }
+
+    /// The first `events` were sent, to be confirmed by the receipt.
+    #[must_use]
+    pub fn pending(events: usize, receipt: Receipt) -> Self {
+        Self {
+            pending: Some(receipt),
+            ..Self::accepted(events)
         }
     }
 

@@ -14,13 +14,15 @@ mod worker;
 
 use std::error::Error;
 use std::future::Future;
+use std::time::Duration;
 
 pub use batch::{Batch, BatchLimits};
-pub use delivery::{Delivery, Rejection};
+pub use delivery::{Delivery, Receipt, Rejection, Verdict};
 use hec::SplunkHec;
 use stdout::Stdout;
 pub use worker::{Command, Worker};
 
+use crate::clock::Clock;
 use crate::http::Connection;
 use crate::model::OutputId;
 use crate::secret::{Fingerprint, SecretError};
@@ -36,6 +38,55 @@ pub trait Output: Send + Sync + 'static {
 
     /// How large a batch is of use. A larger one is taken in part; the limits may shrink when a receiver refuses.
     fn limits(&self) -> BatchLimits;
+
+    /// How many events from the front of the batch, which is within the limits, go into one request, by estimate. The others go with
+    /// the next batch.
+    fn fitting(&self, batch: &Batch) -> usize {
+        batch.len()
+    }
+
+    /// How many batches may be under way at once. It may change: a receiver that is nearly full is sent fewer.
+    fn window(&self) -> Window {
+        Window::default()
+    }
+
+    /// Waits until the receiver has decided about batches that were delivered as `pending`, and says what it has decided.
+    ///
+    /// One call at a time, and it runs until it has an answer or the output ends. An output that never delivers as `pending` waits for
+    /// ever. A verdict may overtake the delivery it is about.
+    fn confirmations(
+        &self,
+        _clock: &Clock,
+    ) -> impl Future<Output = Vec<(Receipt, Verdict)>> + Send {
+        std::future::pending()
+    }
+}
+
+/// How many batches may be under way at once.
+///
+/// The default, one by one, keeps the order of a lane: the next batch goes out when it is durable what became of the one before. With
+/// more, batches of a lane may arrive in any order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Batches of one lane that are out.
+    pub lane: usize,
+    /// Batches that are out, in all; so many batches are held in memory.
+    pub all: usize,
+    /// Batches that may await a confirmation, in all; of these only the place in the lane is held.
+    pub unconfirmed: usize,
+    /// How long events wait for more of their lane, unless they fill a batch.
+    pub wait: Duration,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            lane: 1,
+            all: 1,
+            unconfirmed: 4_096,
+            wait: Duration::ZERO,
+        }
+    }
 }
 
 /// Any of the outputs that a configuration can name.
@@ -98,6 +149,27 @@ impl Output for Target {
         match self {
             Self::SplunkHec(hec) => hec.limits(),
             Self::Stdout(stdout) => stdout.limits(),
+        }
+    }
+
+    fn fitting(&self, batch: &Batch) -> usize {
+        match self {
+            Self::SplunkHec(hec) => hec.fitting(batch),
+            Self::Stdout(stdout) => stdout.fitting(batch),
+        }
+    }
+
+    fn window(&self) -> Window {
+        match self {
+            Self::SplunkHec(hec) => hec.window(),
+            Self::Stdout(stdout) => stdout.window(),
+        }
+    }
+
+    async fn confirmations(&self, clock: &Clock) -> Vec<(Receipt, Verdict)> {
+        match self {
+            Self::SplunkHec(hec) => hec.confirmations(clock).await,
+            Self::Stdout(stdout) => stdout.confirmations(clock).await,
         }
     }
 }

@@ -47,6 +47,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "output",
         &[
+            "clock",
             "health::Failure",
             "health::Origin",
             "health::failure",
@@ -55,7 +56,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     (
         "output::worker",
-        &["alert", "health", "pause", "store", "subject"],
+        &["alert", "clock", "health", "pause", "store", "subject"],
     ),
     ("simulator", &["clock", "mimecast::log_types"]),
     ("control", &[]),

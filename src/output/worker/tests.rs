@@ -11,8 +11,11 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::clock::Clock;
+use crate::health::{Failure, Origin};
 use crate::model::{Cursor, Event, EventId, Form, IntegrationId, Sink, StreamId};
+use crate::output::{Batch, BatchLimits, Delivery, Rejection};
 use crate::status::{Phase, Status};
+use crate::store::PositionRecord;
 use crate::store::Store;
 
 const BEGIN: Timestamp = Timestamp::from_millis(1_767_690_487_000);
@@ -225,9 +228,10 @@ async fn a_batch_is_halved_down_to_one_event_which_then_waits() {
         [
             "audit a b c",
             "audit a",
-            "audit a b c",
             "audit a",
-            "audit a b c"
+            "audit a",
+            "audit a",
+            "audit b c"
         ]
     );
     rig.end().await;
