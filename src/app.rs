@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{ControlError, Handler, Request, Server, socket_path, state_socket};
+use crate::ledger;
 use crate::mimecast::client::Limits;
 use crate::model::{OutputId, StreamId};
 use crate::poll::Shared;
@@ -231,6 +232,11 @@ impl Handler for Desk {
                 let stored = stored.map_err(|_| STOPPING.to_owned())?;
                 let report = report(&self.context, &stored, self.spool_limit);
                 serde_json::to_value(report).map_err(|e| e.to_string())
+            }
+            Request::Ledger => {
+                let drawn_up = ledger::draw_up(&self.context.store, self.context.clock.now()).await;
+                let ledger = drawn_up.map_err(|_| STOPPING.to_owned())?;
+                serde_json::to_value(ledger).map_err(|e| e.to_string())
             }
             Request::Resume { name } => self.order(Order::Resume { name }).await,
             Request::Pause { name, seconds } => {

@@ -32,6 +32,7 @@
 //! | [`http`], [`mimecast`] | asking: clients; log types, signing, paging, decoding |
 //! | [`store`] | what must not be lost: cursors, positions and states in sled, events in lanes of segments |
 //! | [`poll`], [`output`] | the two kinds of task: one an integration, one an output |
+//! | [`ledger`] | whether all that came in is accounted for |
 //! | [`status`], [`control`] | what is going on, and who may ask |
 //! | [`config`], [`supervisor`], [`app`], [`cli`] | what a configuration becomes: tasks, reload, shutdown, commands |
 //! | [`logging`], [`signals`], [`scale`] | the program's own log, what the system asks, and time in fast motion |
@@ -47,6 +48,7 @@ pub mod config;
 pub mod control;
 pub mod health;
 pub mod http;
+pub mod ledger;
 pub mod logging;
 pub mod mimecast;
 pub mod model;

@@ -1,6 +1,6 @@
 //! The program: reads the command line, does what it says, and ends with a code that says how it went.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal, Write as _};
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -80,11 +80,14 @@ async fn obey(command: Command) -> anyhow::Result<()> {
             if ask.json {
                 return Ok(status::run_json(&socket, &mut stdout).await?);
             }
-            let look = status::Look {
-                width: 80,
-                colours: stdout.is_terminal(),
-            };
-            Ok(status::run(&socket, look, &mut stdout).await?)
+            Ok(status::run(&socket, look(&stdout), &mut stdout).await?)
+        }
+        Command::Ledger(ask) => {
+            let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
+            if ask.json {
+                return Ok(cli::ledger::run_json(&socket, &mut stdout).await?);
+            }
+            Ok(cli::ledger::run(&socket, look(&stdout), &mut stdout).await?)
         }
         Command::Resume(ask) => {
             let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
@@ -115,6 +118,13 @@ async fn obey(command: Command) -> anyhow::Result<()> {
             };
             Ok(simulate::run(wish, &clock, &mut stdout).await?)
         }
+    }
+}
+
+fn look(stdout: &impl IsTerminal) -> status::Look {
+    status::Look {
+        width: 80,
+        colours: stdout.is_terminal(),
     }
 }
 

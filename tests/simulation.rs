@@ -11,9 +11,10 @@ use std::time::Duration;
 use mimecast_collector::clock::Clock;
 use mimecast_collector::health::{Class, Failure, Origin, lookup};
 use mimecast_collector::http::Connection;
+use mimecast_collector::ledger;
 use mimecast_collector::mimecast::{FetchError, Gate, Job, Progress, Source, log_types};
 use mimecast_collector::model::{
-    Cursor, Event, EventId, Form, IntegrationId, OutputId, Sink, Timestamp,
+    Counted, Cursor, Event, EventId, Form, IntegrationId, OutputId, Sink, Timestamp,
 };
 use mimecast_collector::output::{Batch, BatchLimits, Delivery, Output, Worker};
 use mimecast_collector::poll::config::{CredentialSource, IntegrationConfig, LogConfig};
@@ -146,6 +147,7 @@ impl Source for Vendor {
                         time: Timestamp::from_millis(0),
                         id: EventId::of(&integration, log, body.as_bytes()),
                     };
+                    sink.count(Counted::Read);
                     sink.push("audit", Form::Json, event)?;
                 }
                 if breaks && part == page {
@@ -242,6 +244,8 @@ async fn live(root: &Path, clock: &Clock, world: &Shared_, life: Duration) {
     store_task.spawn(task.run(stop.clone()));
     let output = OutputId::new("receiver").unwrap();
     store.route(vec![output.clone()]).await.unwrap();
+    let ledger = ledger::draw_up(&store, clock.now()).await.unwrap();
+    assert!(ledger.balances, "after a kill: {:?}", ledger.differences);
     let context = Context {
         status: Status::new(root, clock.now()),
         store: store.clone(),

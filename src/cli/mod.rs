@@ -6,6 +6,7 @@
 pub mod demo;
 mod exit;
 pub mod explain;
+pub mod ledger;
 pub mod pause;
 pub mod resume;
 pub mod simulate;
@@ -32,6 +33,7 @@ Examples:
   mimecast-collector run                       collect, until stopped
   mimecast-collector status                    how is it doing?
   mimecast-collector status --json | jq .summary
+  mimecast-collector ledger                    is anything missing?
   mimecast-collector resume acme-uk            try again now, after a repair
   mimecast-collector pause splunk --for 2h     leave it alone for two hours
   mimecast-collector explain 401/0010          what does this error mean?
@@ -67,6 +69,8 @@ pub enum Command {
     Check(Check),
     /// Say how the running collector is doing, and whether data is at risk.
     Status(Status),
+    /// Say whether each record read, each file listed and each event stored is accounted for, at every output.
+    Ledger(Status),
     /// Try a blocked integration or output again now, after what was wrong is mended; end a pause.
     ///
     /// One that is paused only goes on; what else is wrong with it is tried when its time comes, or by a second resume.
@@ -128,7 +132,7 @@ pub struct Log {
     pub log_level: Option<Level>,
 }
 
-/// The options of `status`.
+/// The options of `status` and `ledger`.
 #[derive(Debug, Args)]
 pub struct Status {
     /// Where the configuration is, which says where the collector listens.
@@ -319,6 +323,8 @@ mod tests {
           run       Collect and deliver, until stopped
           check     Read the configuration, report every mistake, and do nothing else
           status    Say how the running collector is doing, and whether data is at risk
+          ledger    Say whether each record read, each file listed and each event stored
+                    is accounted for, at every output
           resume    Try a blocked integration or output again now, after what was wrong
                     is mended; end a pause
           pause     Leave an integration or output alone, for a while or until it is
@@ -341,6 +347,7 @@ mod tests {
           mimecast-collector run                       collect, until stopped
           mimecast-collector status                    how is it doing?
           mimecast-collector status --json | jq .summary
+          mimecast-collector ledger                    is anything missing?
           mimecast-collector resume acme-uk            try again now, after a repair
           mimecast-collector pause splunk --for 2h     leave it alone for two hours
           mimecast-collector explain 401/0010          what does this error mean?

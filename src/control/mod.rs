@@ -6,7 +6,7 @@
 //! > {"version":1,"command":"resume","name":"acme-uk"}
 //! < {"version":1,"ok":"acme-uk is tried again now"}
 //! > {"version":1,"command":"fly"}
-//! < {"version":1,"error":"unknown variant `fly`, expected one of `status`, `resume`, `pause`"}
+//! < {"version":1,"error":"unknown variant `fly`, expected one of `status`, `ledger`, `resume`, `pause`"}
 //! ```
 //!
 //! Who may open the socket may ask everything: its rights are the authentication, so it belongs to the collector's user and
@@ -36,6 +36,8 @@ const SOCKET: &str = "control.sock";
 pub enum Request {
     /// How everything is doing; answered with a [`Report`](crate::status::Report).
     Status,
+    /// Whether the books balance; answered with a [`Ledger`](crate::ledger::Ledger).
+    Ledger,
     /// Try an integration or an output again at once; answered with a sentence for people.
     Resume {
         /// Its name.

@@ -19,7 +19,7 @@ struct Echo;
 impl Handler for Echo {
     async fn handle(&self, request: Request) -> Result<Value, String> {
         match request {
-            Request::Status => Ok(json!({ "fine": true })),
+            Request::Status | Request::Ledger => Ok(json!({ "fine": true })),
             Request::Resume { name } if name == "nobody" => Err("nobody is unknown".to_owned()),
             Request::Resume { name } | Request::Pause { name, .. } => Ok(json!(name)),
         }
@@ -123,7 +123,7 @@ async fn hostile_lines_are_answered_and_cost_nobody_else_anything() {
         ),
         (
             "{\"version\":1,\"command\":\"fly\"}\n",
-            "expected one of `status`, `resume`, `pause`",
+            "expected one of `status`, `ledger`, `resume`, `pause`",
         ),
         ("{\"version\":1}\n", "missing field `command`"),
         (

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::health::Failure;
 use crate::http::Connection;
 use crate::model::{
-    Cursor, Event, EventId, Form, IntegrationId, Sink, SinkError, StreamId, Timestamp,
+    Counted, Cursor, Event, EventId, Form, IntegrationId, Sink, SinkError, StreamId, Timestamp,
 };
 use crate::secret::Secret;
 
@@ -39,6 +39,10 @@ pub(crate) struct Memory {
     /// Each commit: its cursor and how many events it covers.
     pub(crate) commits: Vec<(String, usize)>,
     uncommitted: u64,
+    /// How often each was counted.
+    pub(crate) counted: std::collections::HashMap<Counted, u64>,
+    /// What each listing said that there is to fetch.
+    pub(crate) listed: Vec<u64>,
 }
 
 impl Sink for Memory {
@@ -57,6 +61,14 @@ impl Sink for Memory {
     fn quarantine(&mut self, kind: &str, _: &[u8], reason: &str) -> Result<(), SinkError> {
         self.quarantined.push(format!("{kind}: {reason}"));
         Ok(())
+    }
+
+    fn count(&mut self, what: Counted) {
+        *self.counted.entry(what).or_default() += 1;
+    }
+
+    fn listed(&mut self, files: u64) {
+        self.listed.push(files);
     }
 
     fn uncommitted(&self) -> u64 {
@@ -104,6 +116,14 @@ impl Sink for Shared {
 
     fn quarantine(&mut self, kind: &str, record: &[u8], reason: &str) -> Result<(), SinkError> {
         self.0.lock().unwrap().quarantine(kind, record, reason)
+    }
+
+    fn count(&mut self, what: Counted) {
+        self.0.lock().unwrap().count(what);
+    }
+
+    fn listed(&mut self, files: u64) {
+        self.0.lock().unwrap().listed(files);
     }
 
     fn uncommitted(&self) -> u64 {

@@ -80,6 +80,12 @@ pub trait Sink: Send + 'static {
     /// See [`SinkError`]; the fetch ends.
     fn quarantine(&mut self, kind: &str, record: &[u8], reason: &str) -> Result<(), SinkError>;
 
+    /// Counts what happened to a record or file, besides its push or quarantine; it counts with the next commit.
+    fn count(&mut self, what: Counted);
+
+    /// Says how many distinct files of a listing are still to be fetched; counts those that are new.
+    fn listed(&mut self, files: u64);
+
     /// Uncompressed bytes pushed since the last commit.
     fn uncommitted(&self) -> u64;
 
@@ -101,6 +107,20 @@ pub trait Sink: Send + 'static {
     fn commit(&mut self, next: &Cursor) -> Result<(), SinkError> {
         self.commit_with(next, None)
     }
+}
+
+/// What a source counts of what it does. Each record that is read is then pushed, put aside or known; each file that is listed is
+/// then fetched or put aside: so sums show whether one was forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Counted {
+    /// A record was read.
+    Read,
+    /// It was stored already, by an earlier listing.
+    Known,
+    /// A file was read to its end.
+    FileFetched,
+    /// A file was put aside, as one record in its place.
+    FileQuarantined,
 }
 
 /// Why a sink takes no more.

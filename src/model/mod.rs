@@ -9,6 +9,6 @@ pub mod id;
 pub mod time;
 
 pub use cursor::Cursor;
-pub use event::{Event, Form, Record, Sink, SinkError, text};
+pub use event::{Counted, Event, Form, Record, Sink, SinkError, text};
 pub use id::{EventId, IntegrationId, LaneId, OutputId, Position, StreamId};
 pub use time::Timestamp;

@@ -11,11 +11,14 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::books::Sheet;
 use super::command::Command;
 use super::frame::{Builder, TooLarge};
 use super::{Aside, AsideRecord, StoreError, files, is_full, segment};
 use crate::clock::Clock;
-use crate::model::{Cursor, Event, Form, LaneId, Position, Sink, SinkError, StreamId, Timestamp};
+use crate::model::{
+    Counted, Cursor, Event, Form, LaneId, Position, Sink, SinkError, StreamId, Timestamp,
+};
 
 /// A lane as its writer finds it.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub(super) struct Opened {
     pub(super) events: u64,
     pub(super) cursor: Option<Cursor>,
     pub(super) memo: Option<u64>,
+    /// Files that are listed and not fetched.
+    pub(super) waiting: u64,
     /// As long as it lives, the last segment stays.
     pub(super) token: Arc<()>,
 }
@@ -41,6 +46,7 @@ pub(super) struct Appended {
     pub(super) events: u64,
     pub(super) bytes: u64,
     pub(super) newest: Option<Timestamp>,
+    pub(super) sheet: Sheet,
     pub(super) aside: Option<AsideRecord>,
     /// Files to sync before the transaction.
     pub(super) files: Vec<(PathBuf, Arc<File>)>,
@@ -79,6 +85,7 @@ struct Part {
     events: u64,
     bytes: u64,
     newest: Option<Timestamp>,
+    sheet: Sheet,
     asides: Vec<Aside>,
     aside_bytes: u64,
     files: Vec<(PathBuf, Arc<File>)>,
@@ -109,7 +116,10 @@ impl LaneWriter {
             frame_of: (String::new(), Form::Json),
             buffer: Vec::new(),
             open: None,
-            part: Part::default(),
+            part: Part {
+                sheet: Sheet::after(opened.waiting),
+                ..Part::default()
+            },
             _token: opened.token,
             _place: place,
         }
@@ -221,7 +231,11 @@ impl LaneWriter {
             let written = files::write_aside(&self.root, owner, now, &self.part.asides);
             aside = Some(written.map_err(|error| failed(&error))?);
         }
-        let part = std::mem::take(&mut self.part);
+        let next_part = Part {
+            sheet: Sheet::after(self.part.sheet.waiting),
+            ..Part::default()
+        };
+        let part = std::mem::replace(&mut self.part, next_part);
         let appended = Appended {
             stream: self.stream.clone(),
             lane: self.lane.clone(),
@@ -232,6 +246,7 @@ impl LaneWriter {
             events: part.events,
             bytes: part.bytes,
             newest: part.newest,
+            sheet: part.sheet,
             aside,
             files: part.files,
             folders: part.folders,
@@ -270,6 +285,7 @@ impl Sink for LaneWriter {
         }
         self.frame.push(&event).map_err(unfit)?;
         self.part.events += 1;
+        self.part.sheet.tally.stored += 1;
         self.part.bytes += event.body.len() as u64;
         self.part.newest = self.part.newest.max(Some(event.time));
         if self.frame.is_full() {
@@ -280,12 +296,21 @@ impl Sink for LaneWriter {
 
     fn quarantine(&mut self, kind: &str, record: &[u8], reason: &str) -> Result<(), SinkError> {
         self.part.aside_bytes += record.len() as u64;
+        self.part.sheet.tally.quarantined += 1;
         self.part.asides.push(Aside {
             what: kind.to_owned(),
             reason: reason.to_owned(),
             record: String::from_utf8_lossy(record).into_owned(),
         });
         Ok(())
+    }
+
+    fn count(&mut self, what: Counted) {
+        self.part.sheet.count(what);
+    }
+
+    fn listed(&mut self, files: u64) {
+        self.part.sheet.listed(files);
     }
 
     fn uncommitted(&self) -> u64 {

@@ -11,6 +11,7 @@
 //! What was appended without its transaction is cut off by the next writer, or at the next start. Segments are deleted when the
 //! position of every output is committed behind them. The store knows neither the network, nor what a cursor means, nor how an output works.
 
+mod books;
 mod command;
 mod files;
 mod frame;
@@ -33,10 +34,11 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use books::{Books, Tally};
 pub use lane::LaneWriter;
 pub use notice::Notice;
 pub use open::InstallId;
-pub use outbox::{Chunk, Outbox, ReadError};
+pub use outbox::{Ahead, Chunk, Outbox, ReadError};
 pub use records::{
     Aside, AsideRecord, LaneRecord, PollRecord, PositionRecord, Repair, Snapshot, StreamRecord,
 };

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::segment::{self, Found};
 use super::{StoreError, blocking};
-use crate::model::{Cursor, IntegrationId, LaneId, Position, Record};
+use crate::model::{Cursor, IntegrationId, LaneId, Position, Record, Timestamp};
 
 /// The committed part of all lanes; clones share it.
 #[derive(Clone, Debug)]
@@ -52,6 +52,15 @@ struct Span {
     end: Position,
     /// Whether the frame was taken to its end.
     whole: bool,
+}
+
+/// The next event of a lane behind a position, as the frame on disk says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// Events of the lane before it.
+    pub before: u64,
+    /// When it happened.
+    pub time: Timestamp,
 }
 
 /// Why a lane cannot be read on.
@@ -254,6 +263,27 @@ impl Outbox {
             }
         }
         Ok(chunk)
+    }
+
+    /// What the frame at `at` of a lane says of the event there; `None` at the lane's end, and where no frame can be read.
+    #[must_use]
+    pub async fn ahead(&self, lane: &LaneId, at: Position) -> Option<Ahead> {
+        let (outbox, id) = (self.clone(), lane.clone());
+        let look = move || Ok(outbox.ahead_blocking(&id, at));
+        blocking(look).await.ok().flatten()
+    }
+
+    fn ahead_blocking(&self, lane: &LaneId, at: Position) -> Option<Ahead> {
+        // Where it really begins: a position may stand behind a segment's last frame.
+        let chunk = self.read_blocking(lane, at, 1, 1).ok()?;
+        let (at, time) = (chunk.start, chunk.records.first()?.time);
+        let len = self.lock().get(lane)?.len_of(at.segment)?;
+        let file = self.open(lane, at.segment).ok()?;
+        let header = segment::read_header(&file, at.offset, len).ok()??.ok()?;
+        Some(Ahead {
+            before: header.first + u64::from(at.event),
+            time,
+        })
     }
 
     /// Whether the next segment begins with another event than the one that must follow this segment's last.

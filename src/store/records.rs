@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Books;
 use crate::model::{Cursor, LaneId, OutputId, Position, Timestamp};
 
 /// What is known of a stream.
@@ -28,6 +29,22 @@ pub struct StreamRecord {
     /// What the stream was last set back for, if it was because of damage.
     #[serde(default)]
     pub repair: Option<Repair>,
+    /// What must balance; `None` before the first commit that counted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub books: Option<Books>,
+    /// What Mimecast listed before this is fetched, or from before the first poll.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetched_until: Option<Timestamp>,
+}
+
+impl StreamRecord {
+    /// Notes what the latest poll says of how far everything is fetched. What there was before the first poll is extra.
+    pub(super) fn polled(&mut self, poll: &PollRecord) {
+        let until = self.fetched_until.get_or_insert(poll.started);
+        if poll.done {
+            *until = poll.started;
+        }
+    }
 }
 
 /// A part of a lane whose events are all fetched again, because the stream went back to where it stood before the first of them.
@@ -84,6 +101,12 @@ pub struct PositionRecord {
     pub position: Position,
     /// Events of the lane that lie before it, counted as [`LaneRecord::events`].
     pub passed: u64,
+    /// Events of the lane that lay before it when the output was added; `None` in records of versions that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<u64>,
+    /// Events that were stepped over unread, in damaged frames.
+    #[serde(default)]
+    pub skipped: u64,
     /// Events that the receiver accepted.
     pub accepted: u64,
     /// Events that it refused and that were put aside.

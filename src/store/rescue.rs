@@ -96,7 +96,11 @@ pub(super) fn records(root: &Path, now: Timestamp) -> Result<Records, StoreError
             records.lanes.insert(LaneId::from_text(&found.stream), lane);
         }
     }
-    for stream in records.streams.values_mut() {
+    for (name, stream) in &mut records.streams {
+        let lane = records.lanes.get(&LaneId::from_text(name));
+        if let Some(books) = &mut stream.books {
+            books.rescue(now, lane.map_or(0, |lane| lane.record.events));
+        }
         stream.poll = Some(PollRecord {
             started: now,
             attempted: now,

@@ -17,7 +17,7 @@ use super::lane::{Appended, Opened};
 use super::outbox::Outbox;
 use super::segment::{self, FIRST};
 use super::{
-    Ack, AsideRecord, Detour, LaneRecord, PositionRecord, Repair, SHADOW_AFTER, Snapshot,
+    Ack, AsideRecord, Books, Detour, LaneRecord, PositionRecord, Repair, SHADOW_AFTER, Snapshot,
     StoreError, StreamRecord, keys, rescue,
 };
 use crate::model::{Cursor, LaneId, OutputId, Position, StreamId, Timestamp};
@@ -200,6 +200,7 @@ impl Engine {
             } => {
                 let record = self.stream(&stream, changed);
                 record.poll = Some(poll);
+                record.polled(&poll);
                 record.origin.get_or_insert(origin);
                 answer(reply, Ok(()))
             }
@@ -260,6 +261,7 @@ impl Engine {
                 changed.insert(Changed::Position(id.clone(), output.clone()));
                 let record = PositionRecord {
                     position: FIRST,
+                    began: Some(0),
                     ..PositionRecord::default()
                 };
                 (output.clone(), record)
@@ -292,6 +294,9 @@ impl Engine {
             events: known.map_or(0, |lane| lane.events),
             cursor: record.and_then(|record| record.cursor.clone()),
             memo: record.and_then(|record| record.memo),
+            waiting: record
+                .and_then(|record| Some(record.books.as_ref()?.waiting))
+                .unwrap_or(0),
             lane,
             token,
         }
@@ -307,7 +312,11 @@ impl Engine {
         if known.and_then(|record| record.cursor.as_ref()) != part.expected.as_ref() {
             return Err(StoreError::Moved);
         }
+        let lane = self.records.lanes.get(&part.lane);
+        let before = lane.map_or(0, |lane| lane.record.events);
         let record = self.stream(&part.stream, changed);
+        let books = record.books.get_or_insert_with(|| Books::open(now, before));
+        books.add(&part.sheet);
         record.cursor = Some(part.next);
         record.memo = part.memo;
         record.events += part.events;
@@ -338,6 +347,9 @@ impl Engine {
         let record = self.stream(stream, changed);
         record.cursor = cursor;
         record.memo = None;
+        if let Some(books) = &mut record.books {
+            books.go_back();
+        }
     }
 
     fn route(&mut self, outputs: Vec<OutputId>, changed: &mut BTreeSet<Changed>) {
@@ -352,6 +364,7 @@ impl Engine {
                 let head = PositionRecord {
                     position,
                     passed,
+                    began: Some(passed),
                     ..PositionRecord::default()
                 };
                 lane.positions.insert(output.clone(), head);
@@ -370,12 +383,15 @@ impl Engine {
         };
         changed.insert(Changed::Position(ack.lane.clone(), ack.output.clone()));
         let at = lane.positions.entry(ack.output.clone()).or_default();
+        at.began
+            .get_or_insert(at.passed.saturating_sub(at.accepted + at.rejected));
         at.position = ack.position;
         at.accepted += ack.accepted;
         at.rejected += rejected;
         at.passed += ack.accepted + rejected;
         if at.position == lane.record.end {
             // A damaged frame may have hidden how many events it held.
+            at.skipped += lane.record.events.saturating_sub(at.passed);
             at.passed = lane.record.events;
         }
     }

@@ -37,6 +37,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("alert", &["health", "store"]),
     ("pause", &["status", "store"]),
     ("secret_watch", &[]),
+    ("ledger", &["store"]),
     ("subject", &["alert", "clock", "health", "status", "store"]),
     (
         "poll",
@@ -83,6 +84,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "control",
+            "ledger",
             "mimecast",
             "poll",
             "signals",
@@ -101,6 +103,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "config",
             "control",
             "health",
+            "ledger",
             "logging",
             "scale::ScaleError",
             "signals",

@@ -1,6 +1,6 @@
 //! `status`: asks a running collector how it is doing.
 
-mod page;
+pub(super) mod page;
 mod problem;
 mod render;
 mod streams;

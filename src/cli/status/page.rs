@@ -15,7 +15,7 @@ pub struct Look {
 
 /// What a line is about, for its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(in crate::cli) enum Tone {
     Plain,
     Strong,
     Good,
@@ -36,13 +36,13 @@ impl Tone {
     }
 }
 
-pub(super) struct Page<'a, W> {
+pub(in crate::cli) struct Page<'a, W> {
     out: &'a mut W,
     look: Look,
 }
 
 impl<'a, W: Write> Page<'a, W> {
-    pub(super) fn new(out: &'a mut W, look: Look) -> Self {
+    pub(in crate::cli) fn new(out: &'a mut W, look: Look) -> Self {
         let width = look.width.max(60);
         Self {
             out,
@@ -50,16 +50,16 @@ impl<'a, W: Write> Page<'a, W> {
         }
     }
 
-    pub(super) const fn width(&self) -> usize {
+    pub(in crate::cli) const fn width(&self) -> usize {
         self.look.width
     }
 
-    pub(super) fn blank(&mut self) -> io::Result<()> {
+    pub(in crate::cli) fn blank(&mut self) -> io::Result<()> {
         writeln!(self.out)
     }
 
     /// Writes text, broken between words; every line begins with `indent` spaces, those after the first with two more.
-    pub(super) fn text(&mut self, tone: Tone, indent: usize, text: &str) -> io::Result<()> {
+    pub(in crate::cli) fn text(&mut self, tone: Tone, indent: usize, text: &str) -> io::Result<()> {
         for line in wrap(&printable(text, usize::MAX), indent, self.width()) {
             self.line(tone, &line)?;
         }
@@ -67,7 +67,7 @@ impl<'a, W: Write> Page<'a, W> {
     }
 
     /// Writes a line that fits already.
-    pub(super) fn line(&mut self, tone: Tone, line: &str) -> io::Result<()> {
+    pub(in crate::cli) fn line(&mut self, tone: Tone, line: &str) -> io::Result<()> {
         let line = line.trim_end();
         match tone.begin().filter(|_| self.look.colours) {
             Some(begin) => writeln!(self.out, "{begin}{line}\u{1b}[0m"),
@@ -77,7 +77,7 @@ impl<'a, W: Write> Page<'a, W> {
 }
 
 /// The text in `width` characters, or the most of it with a mark that something is missing.
-pub(super) fn fit(text: &str, width: usize) -> String {
+pub(in crate::cli) fn fit(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }

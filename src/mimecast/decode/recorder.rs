@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{KEPT, MAX_RECORD, Raw, TOO_LONG, json};
 use crate::mimecast::log_types::LogType;
-use crate::model::{Event, EventId, Form, Sink, SinkError, StreamId, Timestamp, text};
+use crate::model::{Counted, Event, EventId, Form, Sink, SinkError, StreamId, Timestamp, text};
 
 /// What a file's records have in common.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,7 @@ impl<'a, S: Sink> Recorder<'a, S> {
         raw: Raw<'_>,
         deliver_as: impl FnOnce(EventId, Timestamp) -> Option<EventId>,
     ) -> Result<(), SinkError> {
+        self.sink.count(Counted::Read);
         let kind = self.origin.kind;
         let record = match raw {
             Raw::Whole(record) => record,
@@ -78,6 +79,7 @@ impl<'a, S: Sink> Recorder<'a, S> {
         let id = EventId::of(&stream.integration, &stream.log, record);
         let time = time.unwrap_or(self.origin.time);
         let Some(id) = deliver_as(id, time) else {
+            self.sink.count(Counted::Known);
             return Ok(());
         };
         let event = Event {

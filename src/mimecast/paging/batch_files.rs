@@ -133,6 +133,7 @@ pub(in crate::mimecast) async fn fetch<S: Sink, G: Gate>(
         fresh: None,
     };
     let mut desk = Desk::new(client, job, place, sink);
+    desk.list(page.files.iter().map(|listed| listed.key));
     for listed in &page.files {
         if desk.place.is_done(listed.key) {
             continue;

@@ -1,5 +1,6 @@
 //! What both styles of files share: reading one from the network to the store, in parts, with its place.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::joined;
-use super::place::{Moved, Place};
+use super::place::{FileKey, Moved, Place};
 use crate::clock::Clock;
 use crate::health::{Failure, Origin};
 use crate::http::transport_failure;
@@ -16,7 +17,7 @@ use crate::mimecast::decode::pipe::{Feed, Pipe, pipe};
 use crate::mimecast::decode::recorder::{self, Recorder};
 use crate::mimecast::decode::{DecodeError, Records};
 use crate::mimecast::{FetchError, Gate, Job, Progress};
-use crate::model::{Sink, SinkError, Timestamp};
+use crate::model::{Counted, Sink, SinkError, Timestamp};
 
 /// Uncompressed bytes of events that are committed at once.
 const PART: u64 = 32 << 20;
@@ -59,8 +60,30 @@ impl<S: Sink> Desk<S> {
         self.sink.commit(&cursor)
     }
 
+    /// Takes note of the files that a page lists.
+    pub(super) fn list(&mut self, files: impl Iterator<Item = FileKey>) {
+        let new: BTreeSet<_> = files.filter(|file| !self.place.is_done(*file)).collect();
+        self.sink.listed(new.len() as u64);
+    }
+
+    /// Turns to a file that no page listed; another one that was begun is given up for it.
+    pub(super) fn begin(&mut self, file: FileKey) {
+        if !self.place.is_at(file) {
+            self.sink.listed(0);
+        }
+        self.sink.listed(1);
+        self.place.begin(file);
+    }
+
+    /// The current file is read to its end.
+    pub(super) fn finish(&mut self) {
+        self.place.finish();
+        self.sink.count(Counted::FileFetched);
+    }
+
     /// Turns the page: commits if anything changed, for an empty poll writes nothing.
     pub(super) fn turn(&mut self, token: Option<String>) -> Result<Moved, SinkError> {
+        self.sink.listed(0);
         let moved = self.place.turn(token);
         let cursor = self.place.cursor()?;
         if self.sink.uncommitted() > 0 || self.job.cursor.as_ref() != Some(&cursor) {
@@ -96,7 +119,7 @@ impl<S: Sink> Desk<S> {
             }
         }
         drop(recorder);
-        self.place.finish();
+        self.finish();
         self.commit()?;
         Ok(())
     }
@@ -120,6 +143,7 @@ impl<S: Sink> Desk<S> {
         let kind = kind(&self.job);
         self.sink
             .quarantine(kind, record.to_string().as_bytes(), &reason)?;
+        self.sink.count(Counted::FileQuarantined);
         self.place.finish();
         self.commit()?;
         Ok(())

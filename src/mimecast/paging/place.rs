@@ -16,7 +16,7 @@ const VERSION: u32 = 1;
 const REMEMBERED: usize = 200;
 
 /// A file of a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FileKey([u8; 8]);
 
 impl FileKey {

@@ -235,20 +235,24 @@ impl Answered {
             return if desk.place.is_done(self.key) {
                 Ok(())
             } else {
-                desk.place.begin(self.key);
+                desk.begin(self.key);
                 self.store_file(input, &self.name, desk)
             };
         }
         // A strike must count against what is damaged, and not against a file that a former step left half read.
         let opened = Archive::spool(input, &self.folder, MAX_INFLATED);
-        let mut archive = opened.inspect_err(|_| desk.place.begin(self.key))?;
+        let mut archive = opened.inspect_err(|_| desk.begin(self.key))?;
+        if desk.place.is_at(self.key) {
+            // It was damaged before, and has come whole.
+            desk.finish();
+        }
         for number in 0..archive.len() {
             let unreadable = FileKey::new(&format!("entry {number}"), None);
             if desk.place.is_done(unreadable) {
                 continue;
             }
             let entry = archive.entry(number);
-            let Some(entry) = entry.inspect_err(|_| desk.place.begin(unreadable))? else {
+            let Some(entry) = entry.inspect_err(|_| desk.begin(unreadable))? else {
                 continue;
             };
             let key = FileKey::new(
@@ -256,7 +260,7 @@ impl Answered {
                 Some(entry.size),
             );
             if !desk.place.is_done(key) {
-                desk.place.begin(key);
+                desk.begin(key);
                 let name = entry.name.clone();
                 self.store_file(entry, &name, desk)?;
             }

@@ -2,6 +2,7 @@
 
 mod delivery;
 mod harness;
+mod ledger;
 mod operation;
 mod polling;
 mod secrets;
