@@ -122,7 +122,8 @@ impl About {
                 | Class::Transient
                 | Class::Throttled
                 | Class::CursorInvalid
-                | Class::RecordRejected,
+                | Class::RecordRejected
+                | Class::Watched,
                 _,
             ) => "",
         };
@@ -150,7 +151,7 @@ impl About {
             account_code: self.tags.get(ACCOUNT_CODE),
             code,
             what: what(cause, code),
-            state: after.state.as_str(),
+            state: state(cause, after),
             since: raised.map_or(now, |raised| raised.since).to_string(),
             trouble: cause.map(|cause| Trouble::of(cause, self, after, now)),
             time: now.to_string(),
@@ -182,6 +183,14 @@ impl<'a> Trouble<'a> {
             endpoint,
             status_page: (vendors && attempts >= INCIDENT_AFTER).then_some(STATUS_PAGE),
         }
+    }
+}
+
+fn state(cause: Option<&Cause>, after: &Standing) -> &'static str {
+    match cause {
+        // Nothing is stopped by it.
+        Some(cause) if cause.row().class == Class::Watched => "watched",
+        Some(_) | None => after.state.as_str(),
     }
 }
 

@@ -24,6 +24,7 @@ use crate::store::{PositionRecord, Snapshot, Store, StoreError};
 use crate::subject::Context;
 use crate::supervisor::{Order, PrepareError, Supervisor, flatten, prepare};
 use crate::systemd::Manager;
+use crate::upkeep::Upkeep;
 
 /// Requests to Mimecast that may be out at once, over all integrations.
 const REQUESTS: usize = 64;
@@ -105,6 +106,8 @@ pub async fn run(
         outputs = config.outputs.len(),
         "running"
     );
+    let stored = context.store.snapshot().await?;
+    let mut upkeep = Upkeep::load(&config.state_dir, &stored, context.clock.now());
     let manager = Manager::from_environment();
     manager.ready();
     let mut watchdog = tokio::time::interval(manager.watchdog().unwrap_or(STATUS_LINE));
@@ -135,6 +138,7 @@ pub async fn run(
             }
             _ = minute.tick() => {
                 supervisor.look_at_secrets().await?;
+                upkeep.look(&context).await?;
                 manager.status(&log_status(&context).await?);
             }
             _ = watchdog.tick() => manager.alive(),
@@ -284,6 +288,9 @@ fn report(context: &Context, stored: &Snapshot, spool_limit: u64) -> Report {
                 stream.bytes = record.bytes;
                 stream.quarantined = record.quarantined;
                 stream.newest = record.newest;
+                let kept = stream.retention_seconds.map(Duration::from_secs);
+                let since = record.unfetched_since(report.now);
+                stream.kept_until = since.zip(kept).map(|(since, kept)| since + kept);
             }
         }
     }

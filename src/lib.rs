@@ -29,6 +29,7 @@
 //! | [`model`], [`secret`], [`settings`], [`units`], [`clock`] | what every part speaks: names, events, time, values as people write them |
 //! | [`health`] | when may we try again, and what must be done first; pure, with the table of all errors |
 //! | [`subject`] | a state of health that is durable, logged and shown |
+//! | [`watch`], [`upkeep`] | what people should hear of although no request fails by it |
 //! | [`http`], [`mimecast`] | asking: clients; log types, signing, paging, decoding |
 //! | [`store`] | what must not be lost: cursors, positions and states in sled, events in lanes of segments |
 //! | [`poll`], [`output`] | the two kinds of task: one an integration, one an output |
@@ -67,3 +68,5 @@ pub mod subject;
 pub mod supervisor;
 pub mod systemd;
 pub mod units;
+pub mod upkeep;
+pub mod watch;

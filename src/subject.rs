@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::alert::{About, Renewal};
 use crate::clock::Clock;
-use crate::health::{Action, Alert, Cause, Level, Outcome, Policy, Raised, Standing, State, step};
+use crate::health::{
+    Action, Alert, Cause, Class, Level, Outcome, Policy, Raised, Standing, State, step,
+};
 use crate::model::Timestamp;
 use crate::secret::Fingerprint;
 use crate::status::{Condition, Phase, Status};
@@ -71,6 +73,11 @@ impl Subject {
         self.about.renewal = renewal;
     }
 
+    /// Says whether the account may lack what this is about, so that a refusal of it is no alert.
+    pub const fn may_lack(&mut self, may: bool) {
+        self.policy.may_lack = may;
+    }
+
     /// How it is doing.
     #[must_use]
     pub const fn state(&self) -> &State {
@@ -86,6 +93,9 @@ impl Subject {
     /// When [`Subject::tick`] has something to do.
     #[must_use]
     pub fn next_tick(&self) -> Option<Timestamp> {
+        if self.is_expected() {
+            return None;
+        }
         self.standing
             .tick()
             .max(self.standing.tick().and(self.hold))
@@ -100,6 +110,10 @@ impl Subject {
             self.judge(store, &Outcome::Tick, now).await?;
         }
         Ok(())
+    }
+
+    fn is_expected(&self) -> bool {
+        self.standing.raised.is_none() && self.policy.expects(&self.standing.state)
     }
 
     /// Whether nothing is wrong.
@@ -222,6 +236,7 @@ impl Subject {
             since: self.standing.state.since(),
             until: self.until(),
             attempts: self.standing.state.attempts(),
+            expected: self.is_expected(),
             ..Condition::default()
         };
         if let Some(cause) = self.standing.state.cause() {
@@ -257,6 +272,7 @@ impl Subject {
         let until = match self.until() {
             Some(until) => format!("{until} (in {})", show_duration(until.since(now))),
             None if matches!(self.standing.state, State::Renewing { .. }) => "now".to_owned(),
+            None if row.class == Class::Watched => "it is over".to_owned(),
             None => "a person acts".to_owned(),
         };
         macro_rules! line {

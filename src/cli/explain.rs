@@ -90,7 +90,12 @@ fn names(row: &Row) -> Vec<String> {
 fn show(row: &Row, out: &mut impl Write) -> io::Result<()> {
     let name = match row.origin {
         Origin::Mimecast => row.key(),
-        Origin::Token | Origin::ObjectStore | Origin::Hec | Origin::Transport | Origin::Local => {
+        Origin::Token
+        | Origin::ObjectStore
+        | Origin::Hec
+        | Origin::Transport
+        | Origin::Local
+        | Origin::Watch => {
             format!("{}/{}", row.origin.as_str(), row.key())
         }
     };

@@ -23,6 +23,8 @@ pub enum Origin {
     Transport,
     /// A local target: a file, standard output.
     Local,
+    /// The collector itself, of what it watches besides its requests.
+    Watch,
 }
 
 impl Origin {
@@ -31,7 +33,7 @@ impl Origin {
     pub const fn is_mimecast(self) -> bool {
         match self {
             Self::Mimecast | Self::Token | Self::ObjectStore => true,
-            Self::Hec | Self::Transport | Self::Local => false,
+            Self::Hec | Self::Transport | Self::Local | Self::Watch => false,
         }
     }
 
@@ -45,6 +47,7 @@ impl Origin {
             Self::Hec => "hec",
             Self::Transport => "transport",
             Self::Local => "local",
+            Self::Watch => "watch",
         }
     }
 }
@@ -105,7 +108,9 @@ impl Failure {
 #[must_use]
 pub fn key(origin: Origin, status: u16, code: &str) -> String {
     match (origin, status, code) {
-        (Origin::Transport | Origin::Local, _, code) => format!("{}/{code}", origin.as_str()),
+        (Origin::Transport | Origin::Local | Origin::Watch, _, code) => {
+            format!("{}/{code}", origin.as_str())
+        }
         (Origin::Hec, status, "") => format!("hec/http-{status}"),
         (Origin::Hec, _, code) => format!("hec/{code}"),
         (_, status, "") => status.to_string(),

@@ -104,7 +104,11 @@ pub fn step(policy: &Policy, standing: Standing, outcome: &Outcome<'_>, now: Tim
         }
     };
     let changed = before != (state.as_str(), state.cause().map(Cause::row));
-    let (raised, alert) = alarm::watch(raised, &state, now);
+    let (raised, alert) = if policy.expects(&state) && raised.is_none() {
+        (None, None)
+    } else {
+        alarm::watch(raised, &state, now)
+    };
     Stepped {
         standing: Standing {
             state,
@@ -220,6 +224,10 @@ fn failed(
         fingerprint: attempt.credential.cloned(),
         cause,
     };
+    if class == Class::Watched {
+        // The figures change while it lasts.
+        return (block(None, cause), Action::Wait);
+    }
     if is_told_again(&state, row, now) {
         return (state, Action::Wait);
     }
@@ -252,9 +260,10 @@ fn failed(
             let wait = policy.lockout.at(blocks(&state, row).saturating_add(1));
             (block(Some(wait), cause), Action::Wait)
         }
-        (Class::CredentialRejected | Class::Forbidden | Class::RequestInvalid, _) => {
-            (block(row.recheck, cause), Action::Wait)
-        }
+        (
+            Class::CredentialRejected | Class::Forbidden | Class::RequestInvalid | Class::Watched,
+            _,
+        ) => (block(row.recheck, cause), Action::Wait),
         (Class::Transient, _) => {
             let wait = policy.wait(&policy.retry, failure, in_a_row);
             (retry_in(wait, in_a_row, cause), Action::Wait)

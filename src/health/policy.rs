@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::catalogue;
+use super::catalogue::{self, Class};
 use super::delay::{Curve, Seed};
 use super::failure::Failure;
+use super::state::State;
 
 /// The delays of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Policy {
     pub stale_tries: u32,
     /// Between them.
     pub stale_wait: Duration,
+    /// Whether it is no surprise that the log is refused: it never was anything else, so the account does not have it.
+    pub may_lack: bool,
     /// The jitter's.
     pub seed: Seed,
 }
@@ -43,6 +46,7 @@ impl Policy {
             },
             stale_tries: 3,
             stale_wait: Duration::from_mins(5),
+            may_lack: false,
             seed,
         }
     }
@@ -73,6 +77,13 @@ impl Policy {
             .max(self.lockout.cap)
             .max(self.stale_wait)
             .max(LONGEST_WISH)
+    }
+
+    /// Whether a state is no surprise, and so no alert: an account lacks products that it never had.
+    #[must_use]
+    pub fn expects(&self, state: &State) -> bool {
+        let class = state.cause().map(|cause| cause.row().class);
+        self.may_lack && class == Some(Class::Forbidden)
     }
 
     /// The server's wish, else the curve's.

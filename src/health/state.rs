@@ -331,7 +331,7 @@ const fn ends_with_credential(class: Class) -> bool {
         | Class::Throttled
         | Class::CursorInvalid
         | Class::RecordRejected => true,
-        Class::LockedOut | Class::RequestInvalid => false,
+        Class::LockedOut | Class::RequestInvalid | Class::Watched => false,
     }
 }
 

@@ -488,6 +488,19 @@ impl Log {
             ..row.into()
         })
     }
+
+    /// For how long Mimecast keeps what is listed; `None` for lists of what is there now.
+    #[must_use]
+    pub const fn kept(&self) -> Option<Duration> {
+        match self.paging {
+            Paging::Snapshot(..) => None,
+            Paging::SiemFiles { .. }
+            | Paging::BatchFiles
+            | Paging::Stream
+            | Paging::Window(_)
+            | Paging::Feed { .. } => Some(self.look_back),
+        }
+    }
 }
 
 /// A row is itself alone: two are equal if they are the same row.

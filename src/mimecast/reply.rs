@@ -74,7 +74,12 @@ impl Head {
             _ if said.complaints.is_empty() => {
                 String::from_utf8_lossy(body.get(..EXPLANATION).unwrap_or(body)).into_owned()
             }
-            Origin::Mimecast | Origin::Token | Origin::Hec | Origin::Transport | Origin::Local => {
+            Origin::Mimecast
+            | Origin::Token
+            | Origin::Hec
+            | Origin::Transport
+            | Origin::Local
+            | Origin::Watch => {
                 let all: Vec<String> = said.complaints.iter().map(Complaint::show).collect();
                 all.join("; ")
             }

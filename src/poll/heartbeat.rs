@@ -6,9 +6,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::config::IntegrationConfig;
+use super::retention::{Retention, Seen, StreamWatch};
+use crate::alert::About;
+use crate::health::{Cause, Class};
+use crate::mimecast::log_types::Log;
 use crate::model::{IntegrationId, StreamId, Timestamp};
 use crate::status::{Condition, Phase};
-use crate::store::{Notice, Store, StoreError, StreamRecord};
+use crate::store::{Notice, PollRecord, Snapshot, Store, StoreError, StreamRecord};
+use crate::subject::Subject;
 
 /// From one to the next: the pace of the polls.
 const EVERY: Duration = Duration::from_mins(5);
@@ -19,6 +24,16 @@ pub(super) struct Heartbeat {
     pub(super) at: Timestamp,
     integration: IntegrationId,
     tags: BTreeMap<String, String>,
+    watches: BTreeMap<StreamId, StreamWatch>,
+}
+
+/// A stream as the poller sees it.
+#[derive(Debug)]
+pub(super) struct Beating {
+    pub(super) id: StreamId,
+    pub(super) condition: Condition,
+    pub(super) last_success: Option<Timestamp>,
+    pub(super) seen: Seen,
 }
 
 /// How an integration is doing, summed up.
@@ -34,6 +49,17 @@ struct Pulse {
     events: u64,
     bytes: u64,
     quarantined: u64,
+    /// Records that were read, and of them those that were stored already.
+    records_read: u64,
+    records_known: u64,
+    files_fetched: u64,
+    files_waiting: u64,
+    /// Until the first event that is not fetched leaves Mimecast, in the stream where that is soonest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention_left_seconds: Option<u64>,
+    /// That stream, if more than half of the time is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention_low: Option<String>,
     /// Up to when everything is fetched; `None` if that is not known of some stream.
     #[serde(skip)]
     fetched_until: Option<Option<Timestamp>>,
@@ -53,9 +79,45 @@ struct Event<'a> {
     version: &'static str,
 }
 
-impl Heartbeat {
-    pub(super) fn new(config: &IntegrationConfig, now: Timestamp) -> Self {
+impl Beating {
+    /// A stream by its parts.
+    pub(super) fn of(
+        id: &StreamId,
+        log: &Log,
+        subject: &Subject,
+        poll: Option<PollRecord>,
+        last_success: Option<Timestamp>,
+    ) -> Self {
+        let cause = subject.state().cause().map(Cause::row);
         Self {
+            id: id.clone(),
+            condition: subject.condition(),
+            last_success,
+            seen: Seen {
+                kept: log.kept(),
+                is_refused: cause.is_some_and(|row| row.class == Class::Forbidden),
+                is_well: poll.is_some_and(|poll| poll.done) && subject.is_healthy(),
+            },
+        }
+    }
+}
+
+impl Heartbeat {
+    pub(super) fn new(config: &IntegrationConfig, stored: &Snapshot, now: Timestamp) -> Self {
+        let mut watches = BTreeMap::new();
+        for log in &config.logs {
+            for id in log.streams(&config.id) {
+                let about = About {
+                    integration: Some(config.id.clone()),
+                    tags: config.tags.clone(),
+                    log: Some(id.log_and_type()),
+                    ..About::default()
+                };
+                watches.insert(id.clone(), StreamWatch::load(&id, &about, stored, now));
+            }
+        }
+        Self {
+            watches,
             at: now + EVERY,
             integration: config.id.clone(),
             tags: config.tags.clone(),
@@ -71,18 +133,22 @@ impl Heartbeat {
         &mut self,
         store: &Store,
         shared: Vec<Condition>,
-        streams: Vec<(StreamId, Condition, Option<Timestamp>)>,
+        streams: Vec<Beating>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut pulse = Pulse::default();
         for condition in shared {
             pulse.note(condition);
         }
-        for (id, condition, last_success) in streams {
-            let known = store.stream(&id).await?;
-            let healthy = condition.state == Phase::Healthy;
-            pulse.note(condition);
-            pulse.stream(healthy, last_success.max(known.newest), &known);
+        for stream in streams {
+            let known = store.stream(&stream.id).await?;
+            if let Some(watch) = self.watches.get_mut(&stream.id) {
+                let left = watch.look(store, stream.seen, &known, now).await?;
+                pulse.retention(&stream.id, left);
+            }
+            let healthy = stream.condition.state == Phase::Healthy;
+            pulse.note(stream.condition);
+            pulse.stream(healthy, stream.last_success.max(known.newest), &known);
         }
         self.at = now + EVERY;
         let notice = self.notice(&pulse, now);
@@ -118,12 +184,32 @@ impl Pulse {
         }
     }
 
+    fn retention(&mut self, id: &StreamId, retention: Option<Retention>) {
+        let Some(Retention { kept, left }) = retention else {
+            return;
+        };
+        let seconds = left.as_secs();
+        if self
+            .retention_left_seconds
+            .is_none_or(|least| seconds < least)
+        {
+            self.retention_left_seconds = Some(seconds);
+            self.retention_low = (left <= kept / 2).then(|| id.log_and_type());
+        }
+    }
+
     fn stream(&mut self, healthy: bool, until: Option<Timestamp>, known: &StreamRecord) {
         self.streams += 1;
         self.streams_healthy += u64::from(healthy);
         self.events += known.events;
         self.bytes += known.bytes;
         self.quarantined += known.quarantined;
+        if let Some(books) = &known.books {
+            self.records_read += books.tally.read;
+            self.records_known += books.tally.known;
+            self.files_fetched += books.tally.files_fetched;
+            self.files_waiting += books.waiting;
+        }
         self.fetched_until = Some(match self.fetched_until {
             Some(furthest) => furthest.min(until),
             None => until,

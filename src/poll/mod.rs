@@ -6,6 +6,7 @@ pub mod config;
 mod gate;
 mod heartbeat;
 mod poller;
+mod retention;
 mod room;
 mod schedule;
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{IntegrationConfig, LogConfig};
 use super::gate::{FetchGate, PollGate};
-use super::heartbeat::Heartbeat;
+use super::heartbeat::{Beating, Heartbeat};
 use super::room::Room;
 use super::schedule;
 use super::{Command, Shared};
@@ -113,9 +113,11 @@ impl<S: Source> Poller<S> {
                 .or_insert_with(|| load(format!("resource {id} {path}"), Some(path.to_string())));
             for stream in log.streams(&id) {
                 let record = stored.streams.get(&stream.to_string());
+                let mut subject = load(format!("stream {stream}"), Some(stream.log_and_type()));
+                subject.may_lack(record.is_none_or(|record| record.cursor.is_none()));
                 streams.push(Stream {
                     poll: record.and_then(|record| record.poll),
-                    subject: load(format!("stream {stream}"), Some(stream.log_and_type())),
+                    subject,
                     id: stream,
                     config: log.clone(),
                     fresh: false,
@@ -128,7 +130,7 @@ impl<S: Source> Poller<S> {
             credential: load(format!("credential {id}"), None),
             gate: PollGate::new(requests),
             pause: Pause::load(stored, Paused::Integration, id.as_str()),
-            heartbeat: Heartbeat::new(config, now),
+            heartbeat: Heartbeat::new(config, stored, now),
             id,
             source: Arc::new(source),
             fingerprint,
@@ -213,14 +215,9 @@ impl<S: Source> Poller<S> {
         }
         let resources = self.resources.values().map(Subject::condition);
         let shared: Vec<_> = resources.chain([self.condition()]).collect();
-        let stream = |stream: &Stream| {
-            (
-                stream.id.clone(),
-                stream.subject.condition(),
-                stream.last_success,
-            )
-        };
-        let streams: Vec<_> = self.streams.iter().map(stream).collect();
+        let beating =
+            |s: &Stream| Beating::of(&s.id, &s.config.log, &s.subject, s.poll, s.last_success);
+        let streams: Vec<_> = self.streams.iter().map(beating).collect();
         self.heartbeat
             .beat(&self.context.store, shared, streams, now)
             .await
@@ -388,6 +385,7 @@ impl<S: Source> Poller<S> {
             return Ok(());
         };
         stream.last_success = Some(now);
+        stream.subject.may_lack(false);
         stream.fresh = progress != Progress::CaughtUp;
         if let Some(poll) = &mut stream.poll
             && schedule::note(poll, progress)
@@ -588,6 +586,7 @@ impl<S: Source> Poller<S> {
                 report.polling = stream.running;
                 report.caught_up = stream.poll.is_some_and(|poll| poll.done);
                 report.last_success = stream.last_success;
+                report.retention_seconds = stream.config.log.kept().map(|kept| kept.as_secs());
                 report.next = self.ready(stream, now);
             });
         }

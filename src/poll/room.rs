@@ -9,7 +9,7 @@ use crate::store::Outbox;
 /// The limits of the spool for one integration, and whether they were met.
 #[derive(Debug)]
 pub struct Room {
-    /// Bytes of all lanes.
+    /// Bytes of all lanes and of the quarantine.
     max_bytes: u64,
     /// Bytes of one integration's lanes.
     integration_max_bytes: u64,
@@ -42,8 +42,8 @@ impl Room {
             if full {
                 tracing::error!(
                     integration = %integration, bytes = own, limit = self.integration_max_bytes,
-                    "polling pauses: what waits for the outputs has reached the spool's limit; nothing is lost while \
-                     Mimecast keeps the logs: bring the outputs back, or raise spool.max_bytes"
+                    "polling pauses: what waits for the outputs, with the quarantine, has reached the spool's limit; nothing is \
+                     lost while Mimecast keeps the logs: bring the outputs back, empty the quarantine, or raise spool.max_bytes"
                 );
             } else {
                 tracing::info!(integration = %integration, "polling goes on: the spool has room again");

@@ -51,6 +51,9 @@ pub struct Condition {
     /// Failures in a row.
     #[serde(default)]
     pub attempts: u32,
+    /// Whether it needs nobody: a log that the account does not have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub expected: bool,
     /// The key of the failure, such as `401/0010`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -154,6 +157,9 @@ pub struct StreamReport {
     /// When the vendor begins to delete what is not fetched yet: its look-back after the last poll that found the end; `None`
     /// before the first one.
     pub kept_until: Option<Timestamp>,
+    /// For how many seconds Mimecast keeps the log; `None` for lists of what is there now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_seconds: Option<u64>,
     /// Events stored so far.
     pub events: u64,
     /// Their bytes.
@@ -175,6 +181,7 @@ impl StreamReport {
             last_success: None,
             next: None,
             kept_until: None,
+            retention_seconds: None,
             events: 0,
             bytes: 0,
             quarantined: 0,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, IntegrationReport, OutputReport, Phase};
+use super::{Condition, IntegrationReport, OutputReport, Phase, StreamReport};
 use crate::model::Timestamp;
 use crate::units::{show_count, show_duration};
 
@@ -44,7 +44,7 @@ impl Condition {
             Phase::Renewing | Phase::Throttled | Phase::Retrying => {
                 self.since.is_some_and(|since| now.since(since) >= PATIENCE)
             }
-            Phase::Paused | Phase::Blocked => true,
+            Phase::Paused | Phase::Blocked => !self.expected,
         }
     }
 }
@@ -68,7 +68,7 @@ pub(super) fn of(
         let all_wait = shared.iter().any(|c| c.needs_attention(now));
         for stream in &integration.streams {
             sources.note(name, &stream.condition, now);
-            let ends_soon = stream.kept_until.is_some_and(|end| end <= now + SOON);
+            let ends_soon = ends_soon(stream, now) && !stream.condition.expected;
             if ends_soon {
                 sources.attention.insert(name);
             }
@@ -97,6 +97,13 @@ pub(super) fn of(
         level: Level::Attention,
         sentence: format!("{what}; {}", risk.join(", ")),
     }
+}
+
+/// Whether half of the time is gone that Mimecast keeps what is not fetched, or less than a day is left where that is not known.
+fn ends_soon(stream: &StreamReport, now: Timestamp) -> bool {
+    let half = |seconds: u64| Duration::from_secs(seconds / 2);
+    let soon = stream.retention_seconds.map_or(SOON, half);
+    stream.kept_until.is_some_and(|end| end <= now + soon)
 }
 
 fn well(
@@ -129,7 +136,7 @@ impl<'a> Troubled<'a> {
     fn note(&mut self, name: &'a str, condition: &Condition, now: Timestamp) {
         if condition.needs_attention(now) {
             self.attention.insert(name);
-        } else if condition.state != Phase::Healthy {
+        } else if condition.state != Phase::Healthy && !condition.expected {
             self.passing.insert(name);
         }
     }

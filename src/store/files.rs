@@ -34,6 +34,26 @@ pub(super) fn write_aside(
     })
 }
 
+/// Bytes of the quarantine.
+pub(super) fn aside_bytes(root: &Path) -> u64 {
+    let mut bytes = 0;
+    let mut folders = vec![root.join("quarantine")];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(folder) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            match entry.metadata() {
+                Ok(found) if found.is_dir() => folders.push(entry.path()),
+                Ok(found) => bytes += found.len(),
+                // It is gone, and takes no room.
+                Err(_) => {}
+            }
+        }
+    }
+    bytes
+}
+
 /// Writes a file that is checked when it is read: CRC32C, then the content.
 pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let mut bytes = crc32c::crc32c(content).to_le_bytes().to_vec();

@@ -22,6 +22,7 @@ mod open;
 mod outbox;
 mod records;
 mod rescue;
+mod rhythm;
 mod segment;
 mod transaction;
 
@@ -42,6 +43,8 @@ pub use outbox::{Ahead, Chunk, Outbox, ReadError};
 pub use records::{
     Aside, AsideRecord, LaneRecord, PollRecord, PositionRecord, Repair, Snapshot, StreamRecord,
 };
+
+pub use rhythm::Rhythm;
 
 use crate::clock::Clock;
 use crate::model::{Cursor, LaneId, OutputId, Position, StreamId, Timestamp};

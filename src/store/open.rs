@@ -23,7 +23,7 @@ use super::files::{not_found, write_synced};
 use super::outbox::Outbox;
 use super::transaction::{Database, Engine, Lane, Records, TREES};
 use super::{
-    LaneRecord, PositionRecord, Store, StoreError, StoreTask, WAITING, keys, rescue, segment,
+    LaneRecord, PositionRecord, Store, StoreError, StoreTask, WAITING, files, keys, rescue, segment,
 };
 use crate::clock::Clock;
 use crate::model::{LaneId, Timestamp};
@@ -57,6 +57,7 @@ impl Store {
         for (id, lane) in &records.lanes {
             recover(&outbox, id, lane)?;
         }
+        outbox.put_aside(files::aside_bytes(root));
         let root = Arc::new(root.to_path_buf());
         let (sender, commands) = mpsc::channel(WAITING);
         let store = Self {

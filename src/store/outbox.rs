@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ struct Inner {
     root: PathBuf,
     lanes: Mutex<BTreeMap<LaneId, View>>,
     commits: watch::Sender<u64>,
+    /// Bytes of the quarantine.
+    aside: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
@@ -123,6 +126,7 @@ impl Outbox {
             root,
             lanes: Mutex::default(),
             commits: watch::Sender::new(0),
+            aside: AtomicU64::new(0),
         }))
     }
 
@@ -139,10 +143,16 @@ impl Outbox {
         lanes.iter().map(|(id, v)| (id.clone(), v.end)).collect()
     }
 
-    /// Bytes of all segments.
+    /// Bytes of all segments and of the quarantine: all that grows while outputs or people do not keep up.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.lock().values().map(View::bytes).sum()
+        let lanes: u64 = self.lock().values().map(View::bytes).sum();
+        lanes + self.0.aside.load(Ordering::Relaxed)
+    }
+
+    /// More is put aside.
+    pub(super) fn put_aside(&self, bytes: u64) {
+        self.0.aside.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Bytes of an integration's segments.

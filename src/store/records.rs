@@ -1,10 +1,11 @@
 //! The small records that sled holds, and what is reported of them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Books;
+use super::{Books, Rhythm};
 use crate::model::{Cursor, LaneId, OutputId, Position, Timestamp};
 
 /// What is known of a stream.
@@ -35,9 +36,25 @@ pub struct StreamRecord {
     /// What Mimecast listed before this is fetched, or from before the first poll.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetched_until: Option<Timestamp>,
+    /// When it has had events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rhythm: Option<Rhythm>,
 }
 
+/// What is read once more when a stream drains a backlog: files can hold events that are older than those of the files before.
+const OUT_OF_ORDER: Duration = Duration::from_secs(3600);
+
 impl StreamRecord {
+    /// Since when there may be events at Mimecast that are not fetched; `None` before the first poll. While a backlog drains, the
+    /// newest event stored tells how far that is, if it can be believed.
+    #[must_use]
+    pub fn unfetched_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let until = self.fetched_until?.min(now);
+        let newest = self.newest.filter(|newest| *newest <= now);
+        let draining = newest.filter(|_| self.poll.is_some_and(|poll| !poll.done));
+        Some(draining.map_or(until, |newest| until.max(newest - OUT_OF_ORDER)))
+    }
+
     /// Notes what the latest poll says of how far everything is fetched. What there was before the first poll is extra.
     pub(super) fn polled(&mut self, poll: &PollRecord) {
         let until = self.fetched_until.get_or_insert(poll.started);
@@ -152,6 +169,6 @@ pub struct Snapshot {
     pub health: BTreeMap<String, serde_json::Value>,
     /// What was put aside.
     pub asides: Vec<AsideRecord>,
-    /// Bytes of all segments.
+    /// Bytes of all segments and of the quarantine.
     pub spool_bytes: u64,
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::model::{Event, EventId, Form, IntegrationId, Sink, SinkError};
+use crate::model::{Counted, Event, EventId, Form, IntegrationId, Sink, SinkError};
 
 struct Running {
     store: Store,
@@ -498,5 +498,29 @@ async fn a_step_that_was_given_up_and_still_decodes_wrote_where_the_next_one_wri
     };
     tokio::task::spawn_blocking(work).await.unwrap();
     assert_eq!(next.await.cursor(), Some(&cursor(1)));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_put_aside_counts_against_the_spool_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path());
+    running.store.route(vec![splunk()]).await.unwrap();
+    let mut writer = running.store.writer(&stream()).await.unwrap();
+    let work = move || {
+        writer.count(Counted::Read);
+        let record = [b'x'; 5_000];
+        writer.quarantine("receipt", &record, "why").unwrap();
+        writer.commit(&cursor(1)).unwrap();
+    };
+    tokio::task::spawn_blocking(work).await.unwrap();
+    let bytes = running.store.outbox().bytes();
+    assert!((5_000..6_000).contains(&bytes), "{bytes}");
+    running.stop().await;
+    let running = start(dir.path());
+    assert_eq!(running.store.outbox().bytes(), bytes);
+    let known = running.store.stream(&stream()).await.unwrap();
+    let tally = known.books.unwrap().tally;
+    assert_eq!((tally.read, tally.stored, tally.quarantined), (1, 0, 1));
     running.stop().await;
 }

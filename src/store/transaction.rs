@@ -17,8 +17,8 @@ use super::lane::{Appended, Opened};
 use super::outbox::Outbox;
 use super::segment::{self, FIRST};
 use super::{
-    Ack, AsideRecord, Books, Detour, LaneRecord, PositionRecord, Repair, SHADOW_AFTER, Snapshot,
-    StoreError, StreamRecord, keys, rescue,
+    Ack, AsideRecord, Books, Detour, LaneRecord, PositionRecord, Repair, Rhythm, SHADOW_AFTER,
+    Snapshot, StoreError, StreamRecord, keys, rescue,
 };
 use crate::model::{Cursor, LaneId, OutputId, Position, StreamId, Timestamp};
 
@@ -323,6 +323,10 @@ impl Engine {
         record.bytes += part.bytes;
         record.quarantined += part.aside.as_ref().map_or(0, |aside| aside.records);
         record.newest = record.newest.max(part.newest);
+        if part.events > 0 {
+            let rhythm = record.rhythm.get_or_insert(Rhythm::starting(now));
+            rhythm.beat(now);
+        }
         if let Some(poll) = &mut record.poll {
             poll.attempted = poll.attempted.max(now);
         }
@@ -397,6 +401,10 @@ impl Engine {
     }
 
     fn put_aside(&mut self, aside: AsideRecord, changed: &mut BTreeSet<Changed>) {
+        if aside.file.starts_with("quarantine/") {
+            let written = std::fs::metadata(self.root.join(&aside.file));
+            self.outbox.put_aside(written.map_or(0, |file| file.len()));
+        }
         let last = self.records.asides.last_key_value();
         let number = last.map_or(1, |(number, _)| number + 1);
         changed.insert(Changed::Aside(number));

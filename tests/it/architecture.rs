@@ -37,12 +37,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ("alert", &["health", "store"]),
     ("pause", &["status", "store"]),
     ("secret_watch", &[]),
+    ("watch", &["alert", "health", "store", "subject"]),
+    ("upkeep", &["alert", "store", "subject", "watch"]),
     ("ledger", &["store"]),
     ("subject", &["alert", "clock", "health", "status", "store"]),
     (
         "poll",
         &[
-            "alert", "health", "http", "mimecast", "pause", "status", "store", "subject",
+            "alert", "health", "http", "mimecast", "pause", "status", "store", "subject", "watch",
         ],
     ),
     (
@@ -93,6 +95,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "subject",
             "supervisor",
             "systemd",
+            "upkeep",
         ],
     ),
     (

@@ -605,3 +605,25 @@ enabled = true
     1 problem in 1 file
     "#);
 }
+
+#[test]
+fn a_start_that_the_log_type_cuts_short_is_said() {
+    let warned = |integration: &str| {
+        let config = good(&[integration, HEC]);
+        let warnings = config.warnings.iter().map(ToString::to_string);
+        warnings.collect::<Vec<_>>().join("\n")
+    };
+    let integration = INTEGRATION.replace("[\"audit\"]", "[\"audit\", \"siem-cg\"]");
+    assert_eq!(warned(&format!("{integration}\nstart = \"7d\"\n")), "");
+    let told = warned(&format!("{integration}\nstart = \"30d\"\n"));
+    assert!(
+        told.contains("integration[acme].start: Mimecast keeps siem-cg for 7 d"),
+        "{told}"
+    );
+    let own = "[integration.log.siem-cg]\nstart = \"8d\"\n";
+    let told = warned(&format!("{integration}\n{own}"));
+    assert!(
+        told.contains("start: Mimecast keeps this log for 7 d"),
+        "{told}"
+    );
+}

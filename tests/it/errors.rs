@@ -357,6 +357,11 @@ async fn each_error_is_asked_again_as_its_row_says_told_once_and_healed_once_men
             .iter()
             .map(|alert| alert["alert"].as_str().unwrap())
             .collect();
+        if row.class == Class::Forbidden {
+            // The account never had this log.
+            assert_eq!(told, [""; 0], "{name}: {of_it:#?}");
+            continue;
+        }
         assert_eq!(told, ["raised"], "{name}: {of_it:#?}");
         let alert = of_it.first().unwrap();
         let code = alert["code"].as_str().unwrap();
@@ -380,7 +385,10 @@ async fn each_error_is_asked_again_as_its_row_says_told_once_and_healed_once_men
     bench
         .until("health", async |bench| bench.all_healthy())
         .await;
-    let cleared = accounts.len();
+    let alerted = accounts
+        .iter()
+        .filter(|(_, row)| row.class != Class::Forbidden);
+    let cleared = alerted.count();
     bench
         .until("all alerts to be cleared", async |bench| {
             let alerts = bench.alerts().await;

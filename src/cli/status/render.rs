@@ -46,6 +46,10 @@ fn show_integration<W: Write>(
         }
     }
     streams::show_table(page, &integration.streams, &integration.condition, now)?;
+    if let Some((left, stream)) = streams::retention(&integration.streams, now) {
+        let (tone, text) = (Tone::Plain, show_duration(left));
+        page.text(tone, 2, &format!("retention left: {text} ({stream})"))?;
+    }
     for (streams, condition) in streams::problems(&integration.streams) {
         show_subject(page, 2, &streams.join(", "), condition, name, now)?;
     }

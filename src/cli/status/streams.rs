@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use super::page::{Page, Tone, fit};
 use super::problem::tone;
@@ -59,6 +60,20 @@ pub(super) fn problems(streams: &[StreamReport]) -> Vec<(Vec<&str>, &Condition)>
         }
     }
     problems
+}
+
+/// How long Mimecast still keeps all that is not fetched, and of which stream it is that it then deletes first.
+pub(super) fn retention(streams: &[StreamReport], now: Timestamp) -> Option<(Duration, String)> {
+    let kept = streams
+        .iter()
+        .filter(|stream| stream.retention_seconds.is_some() && !stream.condition.expected);
+    let ends = kept.filter_map(|stream| Some((stream.kept_until?, stream)));
+    let (end, stream) = ends.min_by_key(|(end, _)| *end)?;
+    let name = match stream.event_type.as_str() {
+        "" => stream.log.clone(),
+        event_type => format!("{} {event_type}", stream.log),
+    };
+    Some((end.since(now), name))
 }
 
 /// Whether one explanation does for both.

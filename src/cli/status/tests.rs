@@ -84,6 +84,7 @@ fn locked_out() -> Condition {
         state: Phase::Blocked,
         since: Some(NOW - seconds(131)),
         until: Some(NOW + seconds(1_752)),
+        expected: false,
         attempts: 1,
         key: Some("401/0010".to_owned()),
         title: "Login locked out".to_owned(),
@@ -101,6 +102,7 @@ fn timed_out() -> Condition {
         state: Phase::Retrying,
         since: Some(NOW - seconds(400)),
         until: Some(NOW + seconds(61)),
+        expected: false,
         attempts: 3,
         key: Some("transport/timeout".to_owned()),
         title: "No answer in time".to_owned(),
@@ -170,6 +172,7 @@ fn an_output_that_is_down_shows_its_backlog() {
     status.output(&splunk(), |o| {
         o.condition = Condition {
             since: Some(NOW - seconds(7_500)),
+            expected: false,
             attempts: 31,
             ..timed_out()
         };
@@ -319,7 +322,7 @@ prop_compose! {
         let [since, until] = times.map(|time| time.map(Timestamp::from_millis));
         let [key, title, advice] = texts;
         Condition {
-            state, since, until, attempts,
+            state, since, until, attempts, expected: false,
             key: Some(key.clone()),
             title,
             advice,
@@ -365,4 +368,28 @@ proptest! {
         // Checks each line.
         shown(&status.report(NOW), Look { width, colours: false });
     }
+}
+
+#[test]
+fn the_least_time_that_is_left_is_said_with_its_stream() {
+    let status = Status::new(Path::new("/var/lib/x"), NOW);
+    let stream = |log: &str, kept: u64| {
+        let id = StreamId::new(&IntegrationId::new("acme").unwrap(), log, "");
+        status.stream(&id, |s| {
+            s.retention_seconds = Some(604_800);
+            s.kept_until = Some(NOW + seconds(kept));
+        });
+    };
+    stream("siem", 604_000);
+    stream("audit", 400_000);
+    let text = shown(&status.report(NOW), PLAIN);
+    assert!(
+        text.contains("\n  retention left: 4 d 15 h (audit)\n"),
+        "{text}"
+    );
+    assert!(text.starts_with("OK: "), "{text}");
+    // Half of the time is gone.
+    stream("audit", 300_000);
+    let text = shown(&status.report(NOW), PLAIN);
+    assert!(text.starts_with("ATTENTION: "), "{text}");
 }

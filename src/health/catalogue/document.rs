@@ -66,7 +66,8 @@ fn diagram() -> String {
     };
     // A row of each class; where several do, the first.
     let mut rows: BTreeMap<String, &Row> = BTreeMap::new();
-    for row in super::all() {
+    // A watched condition is of no request, and leads nowhere else.
+    for row in super::all().filter(|row| row.class != Class::Watched) {
         rows.entry(format!("{:?}", row.class)).or_insert(row);
     }
     let mut states = vec![State::Healthy];
@@ -110,6 +111,7 @@ const fn title(origin: Origin) -> &'static str {
         Origin::Hec => "Splunk HTTP Event Collector",
         Origin::Transport => "Network",
         Origin::Local => "Local files and standard output",
+        Origin::Watch => "What the collector watches",
     }
 }
 
@@ -204,6 +206,9 @@ pub fn what_we_do(row: &Row) -> String {
         ),
         Class::RecordRejected => {
             "Puts the record into quarantine with the reason, and goes on.".to_owned()
+        }
+        Class::Watched => {
+            "Raises an alert, reminds of it daily, and clears it when it has been over for 15 min. Nothing is stopped by it.".to_owned()
         }
     }
 }

@@ -15,18 +15,20 @@ mod object_store;
 mod row;
 mod token;
 mod transport;
+mod watch;
 
 pub use document::{errors_md, what_we_do};
 pub use row::{Class, Impact, Level, Row, Scope, Status};
 
 /// The rows of every origin, in the order of the document.
-static TABLES: [&[Row]; 6] = [
+static TABLES: [&[Row]; 7] = [
     mimecast::ROWS,
     token::ROWS,
     object_store::ROWS,
     hec::ROWS,
     transport::ROWS,
     local::ROWS,
+    watch::ROWS,
 ];
 
 /// What no row fits: tried again, and told to people, so that the table can grow.
@@ -120,7 +122,7 @@ mod tests {
 
     use super::Class::{
         ClockSkewed, CredentialRejected, CredentialStale, CursorInvalid, Forbidden, LockedOut,
-        RecordRejected, RequestInvalid, Throttled, Transient,
+        RecordRejected, RequestInvalid, Throttled, Transient, Watched,
     };
     use super::*;
 
@@ -281,7 +283,7 @@ mod tests {
                     );
                 }
                 CredentialRejected | ClockSkewed => {}
-                Transient | Throttled | CursorInvalid | RecordRejected => {
+                Transient | Throttled | CursorInvalid | RecordRejected | Watched => {
                     assert_eq!(row.recheck, None, "{key}: the curve decides");
                 }
             }
@@ -296,9 +298,20 @@ mod tests {
         assert_eq!(longest_recheck(), Duration::from_hours(6));
     }
 
+    #[test]
+    fn an_output_that_is_down_is_told_of_after_a_quarter_of_an_hour_at_the_latest() {
+        let of_outputs = all().filter(|row| {
+            matches!(row.origin, Origin::Hec | Origin::Transport)
+                || (row.origin == Origin::Local && row.scope == Scope::Output)
+        });
+        for row in of_outputs {
+            assert!(row.alert_after <= Duration::from_mins(15), "{}", row.key());
+        }
+    }
+
     proptest! {
         #[test]
-        fn every_failure_has_a_row(origin in 0..6_usize, status: u16, code: String) {
+        fn every_failure_has_a_row(origin in 0..7_usize, status: u16, code: String) {
             let origin = TABLES[origin][0].origin;
             prop_assert!(!find(origin, status, &code).key().is_empty());
         }

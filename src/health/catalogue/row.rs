@@ -27,6 +27,8 @@ pub enum Class {
     CursorInvalid,
     /// One record is not accepted; the next may be.
     RecordRejected,
+    /// A condition that the collector watches, and that nothing waits for.
+    Watched,
 }
 
 /// Whose state a failure changes.
@@ -145,6 +147,7 @@ impl Row {
                 (Level::Warn, Duration::from_mins(15))
             }
             Class::Throttled => (Level::Info, Duration::from_mins(15)),
+            Class::Watched => (Level::Error, Duration::ZERO),
         };
         Self {
             origin,

@@ -6,6 +6,7 @@ use super::LogConfig;
 use super::read::{Server, interval};
 use crate::mimecast::log_types::{LOG_TYPES, Log, LogType, Paging};
 use crate::settings::{Table, did_you_mean, quoted};
+use crate::units::show_duration;
 
 /// What the integration says for all its logs.
 pub(super) struct Common<'s> {
@@ -55,6 +56,12 @@ fn log(mut table: Table<'_>, row: &'static LogType, common: &Common<'_>) -> Opti
     config.interval = interval(&mut table, common.server, usual);
     let start = table.optional("start").unwrap_or(common.start);
     config.start = start.min(config.log.look_back);
+    if table.has("start") && config.start < start {
+        let kept = show_duration(config.start);
+        let text =
+            format!("Mimecast keeps this log for {kept}: the first poll goes back no further");
+        table.warn("start", &text);
+    }
     if row.page_size > 0 {
         config.log.page_size = page_size(&mut table, row);
     }

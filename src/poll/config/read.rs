@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::log::{self, Common};
 use super::region::REGIONS;
-use super::{CredentialSource, DEFAULT_START, IntegrationConfig, POLL};
+use super::{CredentialSource, DEFAULT_START, IntegrationConfig, LogConfig, POLL};
 use crate::http::{BaseUrl, Connection, Proxy};
 use crate::mimecast::log_types::{self, Api, LogType};
 use crate::settings::{Item, Table, did_you_mean, quoted};
@@ -47,6 +47,7 @@ impl IntegrationConfig {
             start,
         };
         let logs = log::read(table, chosen.as_deref(), &common);
+        warn_of_cut(table, start, &logs);
         if chosen.is_some() && logs.is_empty() {
             table.reject("logs", "has no log type that is enabled".to_owned());
         }
@@ -58,6 +59,18 @@ impl IntegrationConfig {
             tags,
             connection,
         })
+    }
+}
+
+/// Says which logs Mimecast does not keep for as long as the first poll is to go back.
+fn warn_of_cut(table: &mut Table<'_>, start: Duration, logs: &[LogConfig]) {
+    let is_cut = |log: &&LogConfig| log.start < start && log.start == log.log.look_back;
+    let kept = |log: &LogConfig| format!("{} for {}", log.log.row.name, show_duration(log.start));
+    let cut: Vec<_> = logs.iter().filter(is_cut).map(kept).collect();
+    if !cut.is_empty() {
+        let logs = cut.join(", ");
+        let text = format!("Mimecast keeps {logs}: their first poll goes back no further");
+        table.warn("start", &text);
     }
 }
 

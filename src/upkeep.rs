@@ -1,0 +1,134 @@
+//! What is watched of the state directory: that its disk has room, and that not ever more is put aside.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::alert::About;
+use crate::model::Timestamp;
+use crate::store::{AsideRecord, Snapshot, StoreError};
+use crate::subject::Context;
+use crate::units::{show_count, show_size};
+use crate::watch::{Finding, Watch};
+
+/// A disk is nearly full when less than a twentieth of it is free,
+const FREE: u64 = 20;
+/// and no more than the spool takes by default: a twentieth of a large disk is much.
+const ENOUGH: u64 = 10 << 30;
+/// Records put aside are counted over this time,
+const WHILE: Duration = Duration::from_hours(1);
+/// and so many are more than a stray one.
+const MANY: u64 = 10;
+
+/// The watches over the state directory.
+#[derive(Debug)]
+pub struct Upkeep {
+    state_dir: PathBuf,
+    disk: Watch,
+    quarantine: Watch,
+}
+
+impl Upkeep {
+    /// Takes up the watches where `stored` says that they stand.
+    #[must_use]
+    pub fn load(state_dir: &Path, stored: &Snapshot, now: Timestamp) -> Self {
+        let load = |what: &str| Watch::load(what, About::default(), stored, now);
+        Self {
+            state_dir: state_dir.to_owned(),
+            disk: load("disk"),
+            quarantine: load("quarantine"),
+        }
+    }
+
+    /// Looks at both, and tells people what is worth it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn look(&mut self, context: &Context) -> Result<(), StoreError> {
+        let now = context.clock.now();
+        let stored = context.store.snapshot().await?;
+        let growing = growth(&stored.asides, now);
+        self.quarantine.look(&context.store, growing, now).await?;
+        let state_dir = self.state_dir.clone();
+        // A file system that hangs must hold up nothing else.
+        let looked = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&state_dir));
+        let low = match looked.await {
+            Ok(Ok(disk)) => {
+                let block = disk.f_frsize;
+                let total = disk.f_blocks.saturating_mul(block);
+                low(total, disk.f_bavail.saturating_mul(block))
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot see how full the disk of state_dir is");
+                return Ok(());
+            }
+            Err(_) => return Ok(()),
+        };
+        self.disk.look(&context.store, low, now).await
+    }
+}
+
+fn low(total: u64, free: u64) -> Option<Finding> {
+    (free < total / FREE && free < ENOUGH).then(|| Finding {
+        code: "disk_low",
+        detail: format!("{} free of {}", show_size(free), show_size(total)),
+    })
+}
+
+fn growth(asides: &[AsideRecord], now: Timestamp) -> Option<Finding> {
+    // Of a damaged frame the events are fetched again; nothing of it is put aside.
+    let mut recent = asides
+        .iter()
+        .filter(|aside| aside.at >= now - WHILE && aside.file.starts_with("quarantine/"));
+    let records: u64 = recent.clone().map(|aside| aside.records).sum();
+    let last = recent.next_back().filter(|_| records >= MANY)?;
+    Some(Finding {
+        code: "quarantine_growing",
+        detail: format!(
+            "{} records within an hour, the last by {}: {}",
+            show_count(records),
+            last.owner,
+            last.reason
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_767_690_487_000);
+
+    #[test]
+    fn a_disk_is_nearly_full_when_little_of_it_and_little_at_all_is_free() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(low(100 * GIB, 6 * GIB), None);
+        assert_eq!(low(1000 * GIB, 20 * GIB), None);
+        let finding = low(100 * GIB, 4 * GIB).unwrap();
+        assert_eq!(finding.detail, "4 GiB free of 100 GiB");
+    }
+
+    #[test]
+    fn a_quarantine_grows_when_ten_records_came_within_the_hour() {
+        let aside = |minutes, records, file: &str| AsideRecord {
+            at: NOW - Duration::from_mins(minutes),
+            owner: "acme/audit".to_owned(),
+            file: file.to_owned(),
+            records,
+            reason: "not a JSON object".to_owned(),
+        };
+        let old = aside(61, 1000, "quarantine/a");
+        let damage = aside(1, 1000, "lanes/a");
+        let few = [old.clone(), damage.clone(), aside(59, 9, "quarantine/b")];
+        assert_eq!(growth(&few, NOW), None);
+        let many = [
+            old,
+            aside(59, 9, "quarantine/b"),
+            aside(1, 1, "quarantine/c"),
+            damage,
+        ];
+        assert_eq!(
+            growth(&many, NOW).unwrap().detail,
+            "10 records within an hour, the last by acme/audit: not a JSON object"
+        );
+    }
+}
