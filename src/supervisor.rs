@@ -23,7 +23,7 @@ use crate::poll::config::{CredentialSource, IntegrationConfig};
 use crate::poll::{self, Poller, Room, Shared};
 use crate::secret::{Fingerprint, SecretError, SecretSource};
 use crate::secret_watch::SecretWatch;
-use crate::store::StoreError;
+use crate::store::{Snapshot, StoreError};
 use crate::subject::Context;
 
 /// Commands that may wait for a task.
@@ -206,13 +206,14 @@ impl Supervisor {
             status.remove_output(&id);
         }
         self.shared.context.store.route(names).await?;
+        // One for all: each is as large as all integrations together.
+        let stored = self.shared.context.store.snapshot().await?;
         for (config, target, fingerprint) in new_workers {
-            self.start_worker(config, target, fingerprint).await?;
+            self.start_worker(config, target, fingerprint, &stored);
         }
         for (config, credential, http, fingerprint) in new_pollers {
             let room = self.room();
-            self.start_poller(config, credential, http, fingerprint, room)
-                .await?;
+            self.start_poller(config, credential, http, fingerprint, room, &stored);
         }
         Ok(())
     }
@@ -221,14 +222,14 @@ impl Supervisor {
         Room::new(self.spool.max_bytes, self.spool.integration_max_bytes)
     }
 
-    async fn start_worker(
+    fn start_worker(
         &mut self,
         config: OutputConfig,
         target: Target,
         fingerprint: Option<Fingerprint>,
-    ) -> Result<(), StoreError> {
+        stored: &Snapshot,
+    ) {
         let (commands, inbox) = mpsc::channel(COMMANDS);
-        let stored = self.shared.context.store.snapshot().await?;
         tracing::info!(output = %config.id, kind = config.kind.as_str(), "output starts");
         self.shared.context.status.output(&config.id, |report| {
             report.kind = config.kind.as_str().to_owned()
@@ -238,7 +239,7 @@ impl Supervisor {
             target,
             fingerprint.clone(),
             self.shared.context.clone(),
-            &stored,
+            stored,
             inbox,
         );
         let secret = config.kind.secret();
@@ -264,19 +265,18 @@ impl Supervisor {
             secrets: SecretWatch::default(),
         };
         self.workers.insert(config.id, entry);
-        Ok(())
     }
 
-    async fn start_poller(
+    fn start_poller(
         &mut self,
         config: IntegrationConfig,
         credential: Credential,
         http: Http,
         fingerprint: Fingerprint,
         room: Room,
-    ) -> Result<(), StoreError> {
+        stored: &Snapshot,
+    ) {
         let (commands, inbox) = mpsc::channel(COMMANDS);
-        let stored = self.shared.context.store.snapshot().await?;
         let logs: Vec<_> = config.logs.iter().map(|log| log.log.row.name).collect();
         let api = credential.api().as_str();
         tracing::info!(integration = %config.id, api, logs = logs.join(" "), "integration starts");
@@ -297,7 +297,7 @@ impl Supervisor {
             fingerprint.clone(),
             self.shared.clone(),
             room,
-            &stored,
+            stored,
             inbox,
         );
         let stop = CancellationToken::new();
@@ -317,7 +317,6 @@ impl Supervisor {
             secrets: SecretWatch::default(),
         };
         self.pollers.insert(config.id, entry);
-        Ok(())
     }
 
     /// Does what a person asks for, and says in a sentence that it did.
@@ -409,8 +408,8 @@ impl Supervisor {
                 config, secrets, ..
             } = entry;
             let room = self.room();
-            self.start_poller(config, credential, http, fingerprint, room)
-                .await?;
+            let stored = self.shared.context.store.snapshot().await?;
+            self.start_poller(config, credential, http, fingerprint, room, &stored);
             if let Some(entry) = self.pollers.get_mut(&id) {
                 entry.secrets = secrets;
             }
@@ -448,7 +447,8 @@ impl Supervisor {
                 config, secrets, ..
             } = entry;
             let fingerprint = target.fingerprint(key);
-            self.start_worker(config, target, fingerprint).await?;
+            let stored = self.shared.context.store.snapshot().await?;
+            self.start_worker(config, target, fingerprint, &stored);
             if let Some(entry) = self.workers.get_mut(&id) {
                 entry.secrets = secrets;
             }
