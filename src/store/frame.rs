@@ -99,6 +99,8 @@ impl Header {
 #[derive(Debug, Default)]
 pub(super) struct Builder {
     payload: Vec<u8>,
+    /// Room for the payload as stored; a frame is made from it and it is kept for the next one.
+    packed: Vec<u8>,
     events: u32,
 }
 
@@ -136,11 +138,15 @@ impl Builder {
         first: u64,
         out: &mut Vec<u8>,
     ) -> Result<(), TooLarge> {
-        let packed = lz4_flex::block::compress(&self.payload);
-        let (codec, stored) = if packed.len() < self.payload.len() {
-            (LZ4, packed.as_slice())
-        } else {
-            (PLAIN, self.payload.as_slice())
+        let most = lz4_flex::block::get_maximum_output_size(self.payload.len());
+        if self.packed.len() < most {
+            self.packed.resize(most, 0);
+        }
+        let packed = lz4_flex::block::compress_into(&self.payload, &mut self.packed);
+        let packed = packed.ok().and_then(|len| self.packed.get(..len));
+        let (codec, stored) = match packed {
+            Some(packed) if packed.len() < self.payload.len() => (LZ4, packed),
+            Some(_) | None => (PLAIN, self.payload.as_slice()),
         };
         let before = before.map_or("", Cursor::as_str);
         let cursor_len = if before.is_empty() {

@@ -17,7 +17,18 @@ pub(in crate::mimecast) enum Ends {
 pub(in crate::mimecast) struct Lines<R> {
     input: R,
     ends: Ends,
+    /// A line that is not in the reader's buffer as a whole.
     line: Gathered,
+    /// Bytes of the reader's buffer that were handed out.
+    handed_out: usize,
+}
+
+/// Where the next line is.
+#[derive(Clone, Copy)]
+enum Line {
+    /// At the beginning of the reader's buffer, with so many bytes.
+    Buffered(usize),
+    Gathered,
 }
 
 impl<R: BufRead> Lines<R> {
@@ -26,12 +37,14 @@ impl<R: BufRead> Lines<R> {
             input,
             ends,
             line: Gathered::default(),
+            handed_out: 0,
         }
     }
 
-    /// Gathers bytes to the end of the line; false at the end of the file.
-    fn gather(&mut self) -> io::Result<bool> {
+    /// Finds the end of the next line, and gathers its bytes unless they lie in the reader's buffer; `None` at the end of the file.
+    fn find(&mut self) -> io::Result<Option<Line>> {
         self.line.clear();
+        self.input.consume(std::mem::take(&mut self.handed_out));
         loop {
             let buffer = match self.input.fill_buf() {
                 Ok(buffer) => buffer,
@@ -39,28 +52,45 @@ impl<R: BufRead> Lines<R> {
                 Err(e) => return Err(e),
             };
             if buffer.is_empty() {
-                return Ok(!self.line.is_empty());
+                return Ok((!self.line.is_empty()).then_some(Line::Gathered));
             }
             let end = match self.ends {
                 Ends::LineFeed => memchr::memchr(b'\n', buffer),
                 Ends::Either => memchr::memchr2(b'\n', b'\r', buffer),
             };
+            if let Some(end) = end.filter(|_| self.line.is_empty()) {
+                self.handed_out = end + 1;
+                return Ok(Some(Line::Buffered(end)));
+            }
             let (line, _) = buffer.split_at(end.unwrap_or(buffer.len()));
             self.line.push(line);
             let used = line.len() + usize::from(end.is_some());
             self.input.consume(used);
             if end.is_some() {
-                return Ok(true);
+                return Ok(Some(Line::Gathered));
             }
+        }
+    }
+
+    /// Looks at a line that was found.
+    fn look(&mut self, line: Line) -> io::Result<Raw<'_>> {
+        match line {
+            // The buffer is not empty, so the reader does not read.
+            Line::Buffered(len) => {
+                let buffer = self.input.fill_buf()?;
+                let line = buffer.get(..len).unwrap_or_default();
+                Ok(Raw::new(line.trim_ascii()))
+            }
+            Line::Gathered => Ok(self.line.raw()),
         }
     }
 }
 
 impl<R: BufRead> Records for Lines<R> {
     fn next(&mut self) -> io::Result<Option<Raw<'_>>> {
-        while self.gather()? {
-            if self.line.too_long || !self.line.bytes.trim_ascii().is_empty() {
-                return Ok(Some(self.line.raw()));
+        while let Some(line) = self.find()? {
+            if !matches!(self.look(line)?, Raw::Whole([])) {
+                return self.look(line).map(Some);
             }
         }
         Ok(None)
