@@ -4,6 +4,7 @@
 //! ```text
 //! cargo bench --bench end_to_end                       1 GB, every variant
 //! cargo bench --bench end_to_end -- --mb 10000 hec     10 GB, one variant
+//! cargo bench --bench end_to_end -- breadth            a thousand accounts without news
 //! ```
 //! The yardstick is `gunzip -c | gzip -1` on the same bytes in the same run, so that the ratio holds on any machine. Wall-clock
 //! figures are those of a machine that simulator, collector and sink share.
@@ -15,6 +16,7 @@
     reason = "a benchmark, which people start and read"
 )]
 
+mod breadth;
 mod process;
 mod sink;
 mod source;
@@ -75,6 +77,7 @@ fn main() {
     match arguments.first().map(String::as_str) {
         Some("--role-source") => return source::serve(&arguments[1..]),
         Some("--role-sink") => return sink::serve(&arguments[1]),
+        Some("breadth") => return breadth::run(tempfile::tempdir().unwrap().path()),
         Some(_) | None => {}
     }
     let mut megabytes = 1000;
@@ -86,7 +89,7 @@ fn main() {
         arguments.is_empty() || arguments.iter().any(|name| name == variant.name)
     };
     let folder = tempfile::tempdir().unwrap();
-    let source = source::start(megabytes, folder.path());
+    let source = source::start(2, megabytes, folder.path());
     println!(
         "{} events, {:.2} GB in {} files, {:.1} : 1 by gzip\n",
         source.events,
@@ -156,8 +159,12 @@ fn measure(variant: &Variant, source: &source::Source, folder: &Path) -> Usage {
     fs::create_dir_all(&own).unwrap();
     let sink = variant.sink.map(sink::start);
     let mut config = format!("state_dir = {:?}\n", own.join("state"));
-    for account in source::ACCOUNTS.iter().take(variant.integrations) {
-        config.push_str(&source.integration(account));
+    let logs = format!(
+        "logs = [\"siem-cg\"]\n[integration.log.siem-cg]\ntypes = {:?}",
+        source::TYPES
+    );
+    for account in 0..variant.integrations {
+        config.push_str(&source.integration(account, &logs));
     }
     let address = sink.as_ref().map_or("", |sink| sink.address.as_str());
     let output = variant.output.replace("SINK", address);

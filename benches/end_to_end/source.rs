@@ -9,14 +9,12 @@ use mimecast_collector::simulator::{Account, Key, Options, Publication, Simulato
 
 use crate::process::Child;
 
-/// Who has the same files.
-pub(crate) const ACCOUNTS: [&str; 2] = ["one", "two"];
-/// Some of the types, so that streams run beside each other as they do in life.
-const TYPES: [&str; 4] = ["receipt", "process", "delivery", "url protect"];
+/// Some event types, so that streams run beside each other as they do in life.
+pub(crate) const TYPES: [&str; 4] = ["receipt", "process", "delivery", "url protect"];
 /// Records in a file: some 50 MB.
 const PER_FILE: usize = 60_000;
 /// Bytes added to each subject, so that lines are as long as the vendor's: 870 bytes or so.
-const PADDING: usize = 120;
+const PADDING: usize = 200;
 
 /// A running simulator and what it serves to each account.
 pub(crate) struct Source {
@@ -33,29 +31,39 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// An `[[integration]]` that fetches an account's files.
-    pub(crate) fn integration(&self, name: &str) -> String {
+    /// An `[[integration]]` that fetches these logs of an account.
+    pub(crate) fn integration(&self, number: usize, logs: &str) -> String {
+        let name = name(number);
         let Key::V2 {
             client_id,
             client_secret,
-        } = Account::v2(name).key
+        } = Account::v2(&name).key
         else {
             unreachable!("the account is of API 2.0");
         };
         format!(
-            "\n[[integration]]\nname = \"{name}\"\nbase_url = \"{}\"\nlogs = [\"siem-cg\"]\n\
-             client_id = \"{client_id}\"\nclient_secret = {{ literal = \"{client_secret}\" }}\n\
-             [integration.log.siem-cg]\ntypes = {TYPES:?}\n",
+            "\n[[integration]]\nname = \"{name}\"\nbase_url = \"{}\"\nclient_id = \"{client_id}\"\n\
+             client_secret = {{ literal = \"{client_secret}\" }}\n{logs}\n",
             self.url
         )
     }
 }
 
-pub(crate) fn start(megabytes: usize, folder: &Path) -> Source {
+/// The name of an account.
+fn name(number: usize) -> String {
+    format!("account-{number}")
+}
+
+/// A simulator with so many accounts, each of which has the same files.
+pub(crate) fn start(accounts: usize, megabytes: u64, folder: &Path) -> Source {
     let folder = folder.join("files");
     fs::create_dir(&folder).unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--role-source", &megabytes.to_string()])
+        .args([
+            "--role-source",
+            &accounts.to_string(),
+            &megabytes.to_string(),
+        ])
         .arg(&folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -78,7 +86,10 @@ pub(crate) fn start(megabytes: usize, folder: &Path) -> Source {
 
 /// The simulator's process: says where it is and what it has, and serves until it is killed.
 pub(crate) fn serve(arguments: &[String]) {
-    let (megabytes, folder) = (arguments[0].parse::<u64>().unwrap(), &arguments[1]);
+    let (accounts, megabytes): (usize, u64) =
+        (arguments[0].parse().unwrap(), arguments[1].parse().unwrap());
+    let (accounts, folder) = ((0..accounts).map(name), &arguments[2]);
+    let accounts: Vec<_> = accounts.collect();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -86,7 +97,7 @@ pub(crate) fn serve(arguments: &[String]) {
         .unwrap();
     runtime.block_on(async {
         let options = Options {
-            accounts: ACCOUNTS.map(Account::v2).to_vec(),
+            accounts: accounts.iter().map(|name| Account::v2(name)).collect(),
             records_per_file: PER_FILE,
             ..Options::default()
         };
@@ -100,26 +111,20 @@ pub(crate) fn serve(arguments: &[String]) {
                 })
                 .unwrap();
         };
-        let mut events = 0;
-        let mut bytes: u64;
-        'all: loop {
-            for kind in TYPES {
-                for account in ACCOUNTS {
-                    publish(account, kind, PER_FILE);
-                }
-                events += PER_FILE as u64;
-                bytes = handle
-                    .objects(ACCOUNTS[0])
-                    .iter()
-                    .map(|file| unpacked(file))
-                    .sum();
-                if bytes >= megabytes * 1_000_000 {
-                    break 'all;
-                }
+        let (mut events, mut bytes) = (0, 0);
+        for kind in TYPES.iter().cycle() {
+            if bytes >= megabytes * 1_000_000 {
+                break;
             }
+            for account in &accounts {
+                publish(account, kind, PER_FILE);
+            }
+            events += PER_FILE;
+            let files = handle.objects(&accounts[0]);
+            bytes = files.iter().map(|file| unpacked(file)).sum();
         }
         let mut packed = 0;
-        for (number, file) in handle.objects(ACCOUNTS[0]).into_iter().enumerate() {
+        for (number, file) in handle.objects(&accounts[0]).into_iter().enumerate() {
             packed += file.len() as u64;
             fs::write(format!("{folder}/{number:06}.gz"), file).unwrap();
         }
