@@ -63,6 +63,37 @@ impl<R: BufRead> DataArray<R> {
 }
 
 impl Scanner {
+    /// Takes bytes up to the end of an element, if there is one among them; says how many, and whether there was.
+    fn take_all(&mut self, mut bytes: &[u8]) -> (usize, bool) {
+        let all = bytes.len();
+        loop {
+            let (plain, rest) = bytes.split_at(self.plain(bytes));
+            self.element.push(plain);
+            let Some((&byte, rest)) = rest.split_first() else {
+                return (all, false);
+            };
+            bytes = rest;
+            if self.take(byte) && !self.element.is_empty() {
+                return (all - rest.len(), true);
+            }
+        }
+    }
+
+    /// How many bytes from the first on are the element's and mean nothing more.
+    fn plain(&self, bytes: &[u8]) -> usize {
+        if self.place == Place::Outside || self.element.is_empty() {
+            return 0;
+        }
+        let end = match self.text {
+            Text::Yes => memchr::memchr2(b'"', b'\\', bytes),
+            Text::No => bytes
+                .iter()
+                .position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b',')),
+            Text::Escaped => Some(0),
+        };
+        end.unwrap_or(bytes.len())
+    }
+
     /// Takes one byte; true if an element ended before it.
     fn take(&mut self, byte: u8) -> bool {
         if !self.array_found && self.beginning.len() < KEPT {
@@ -155,11 +186,9 @@ impl<R: BufRead> Records for DataArray<R> {
             if buffer.is_empty() {
                 return Ok(self.scanner.at_end());
             }
-            let ends = |&byte: &u8| self.scanner.take(byte) && !self.scanner.element.is_empty();
-            let end = buffer.iter().position(ends);
-            let used = end.map_or(buffer.len(), |end| end + 1);
+            let (used, ended) = self.scanner.take_all(buffer);
             self.input.consume(used);
-            if end.is_some() {
+            if ended {
                 return Ok(Some(self.scanner.element.raw()));
             }
         }
