@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{Aside, AsideRecord, StoreError, segment};
+use super::{Aside, AsideRecord, StoreError, durable};
 use crate::model::Timestamp;
 
 /// Writes records that are put aside to a file of their own, and makes it durable.
@@ -80,19 +80,12 @@ pub(super) fn read_whole(path: &Path) -> Option<Vec<u8>> {
 /// Writes a new file and makes it and its entry durable.
 pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+    durable::create_folder(folder).map_err(StoreError::io("create", folder))?;
     let mut file = File::create(path).map_err(StoreError::io("create", path))?;
     file.write_all(bytes)
-        .and_then(|()| file.sync_all())
+        .and_then(|()| durable::sync(&file, path))
         .map_err(StoreError::io("write", path))?;
-    let mut folder: PathBuf = folder.to_path_buf();
-    // The folder may be new as well, and its parent.
-    for _ in 0..3 {
-        segment::sync_folder(&folder).map_err(StoreError::io("sync", &folder))?;
-        let Some(parent) = folder.parent() else { break };
-        folder = parent.to_path_buf();
-    }
-    Ok(())
+    durable::sync_folder(folder).map_err(StoreError::io("sync", folder))
 }
 
 /// Whether a file or folder is just not there.

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::books::Sheet;
 use super::command::Command;
 use super::frame::{Builder, TooLarge};
-use super::{Aside, AsideRecord, StoreError, files, is_full, segment};
+use super::{Aside, AsideRecord, StoreError, durable, files, is_full, segment};
 use crate::clock::Clock;
 use crate::model::{
     Counted, Cursor, Event, Form, LaneId, Position, Sink, SinkError, StreamId, Timestamp,
@@ -197,15 +197,7 @@ impl LaneWriter {
 
     /// Makes the folder, and removes segments that an earlier writer began but did not commit.
     fn cut_uncommitted(&mut self, folder: &Path) -> Result<(), StoreError> {
-        let mut missing = folder.to_path_buf();
-        while !missing.exists() {
-            let Some(parent) = missing.parent() else {
-                break;
-            };
-            self.part.folders.insert(parent.to_path_buf());
-            missing = parent.to_path_buf();
-        }
-        std::fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+        durable::create_folder(folder).map_err(StoreError::io("create", folder))?;
         let numbers = segment::list(folder).map_err(StoreError::io("list", folder))?;
         for number in numbers {
             if number > self.at.segment {

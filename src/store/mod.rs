@@ -13,6 +13,7 @@
 
 mod books;
 mod command;
+mod durable;
 mod files;
 mod frame;
 mod keys;
@@ -449,5 +450,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
+#[cfg(test)]
+mod power_cut;
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,8 @@ use super::files::{not_found, write_synced};
 use super::outbox::Outbox;
 use super::transaction::{Database, Engine, Lane, Records, TREES};
 use super::{
-    LaneRecord, PositionRecord, Store, StoreError, StoreTask, WAITING, files, keys, rescue, segment,
+    LaneRecord, PositionRecord, Store, StoreError, StoreTask, WAITING, durable, files, keys, rescue,
+    segment,
 };
 use crate::clock::Clock;
 use crate::model::{LaneId, Timestamp};
@@ -52,7 +53,7 @@ impl Store {
         let (database, records, rescued) = open_or_rescue(root, clock.now())?;
         let lanes = root.join("lanes");
         std::fs::create_dir_all(&lanes).map_err(StoreError::io("create", &lanes))?;
-        segment::sync_folder(root).map_err(StoreError::io("sync", root))?;
+        durable::sync_folder(root).map_err(StoreError::io("sync", root))?;
         let outbox = Outbox::new(lanes);
         for (id, lane) in &records.lanes {
             recover(&outbox, id, lane)?;
@@ -225,8 +226,8 @@ fn open_sled(root: &Path) -> Result<Database, StoreError> {
         .write(true)
         .open(&path)
         .map_err(StoreError::io("open", path.clone()))?;
-    file.sync_all().map_err(StoreError::io("sync", path))?;
-    segment::sync_folder(&folder).map_err(StoreError::io("sync", &folder))?;
+    durable::sync(&file, &path).map_err(StoreError::io("sync", path))?;
+    durable::sync_folder(&folder).map_err(StoreError::io("sync", &folder))?;
     Ok(Database { db, file, trees })
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::not_found;
 use super::transaction::{Lane, Records};
-use super::{AsideRecord, LaneRecord, PollRecord, StoreError, StreamRecord, segment};
+use super::{AsideRecord, LaneRecord, PollRecord, StoreError, StreamRecord, durable, segment};
 use crate::model::{Cursor, LaneId, Position, Timestamp};
 
 const SHADOW: &str = "shadow.json";
@@ -48,9 +48,9 @@ pub(super) fn write_shadow(root: &Path, records: &Records) -> Result<(), StoreEr
     let (path, aside) = (root.join(SHADOW), root.join("shadow.json.new"));
     let mut file = File::create(&aside).map_err(StoreError::io("create", &aside))?;
     file.write_all(&bytes)
-        .and_then(|()| file.sync_all())
+        .and_then(|()| durable::sync(&file, &aside))
         .and_then(|()| std::fs::rename(&aside, &path))
-        .and_then(|()| segment::sync_folder(root))
+        .and_then(|()| durable::sync_folder(root))
         .map_err(StoreError::io("write", path))
 }
 

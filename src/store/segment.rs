@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
 use super::frame::{self, Damage, FIXED, Header};
+use super::{StoreError, durable};
 use crate::model::{Position, Record};
 
 /// Length at which a writer goes on in a new segment.
@@ -56,23 +56,15 @@ pub(super) fn open_at(folder: &Path, number: u64, len: u64) -> io::Result<File> 
 /// Writes `frame` at `at` of a lane's folder, over whatever lies there, and makes it durable.
 pub(super) fn append(folder: &Path, at: Position, frame: &[u8]) -> Result<(), StoreError> {
     let path = path(folder, at.segment);
-    std::fs::create_dir_all(folder).map_err(StoreError::io("create", folder))?;
+    durable::create_folder(folder).map_err(StoreError::io("create", folder))?;
     let file = open_at(folder, at.segment, at.offset).map_err(StoreError::io("open", &path))?;
     file.write_all_at(frame, at.offset)
-        .and_then(|()| file.sync_data())
-        .map_err(StoreError::io("write", path))?;
+        .and_then(|()| durable::sync(&file, &path))
+        .map_err(StoreError::io("write", &path))?;
     if at.offset == 0 {
-        let lanes = folder.parent().unwrap_or(folder);
-        for new in [folder, lanes] {
-            sync_folder(new).map_err(StoreError::io("sync", new))?;
-        }
+        durable::sync_folder(folder).map_err(StoreError::io("sync", folder))?;
     }
     Ok(())
-}
-
-/// Makes the entries of a folder durable.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 /// Removes a file; that it is gone already is as good.

@@ -15,10 +15,10 @@ use sled::transaction::{ConflictableTransactionResult, TransactionError, Transac
 use super::command::{Command, Reply};
 use super::lane::{Appended, Opened};
 use super::outbox::Outbox;
-use super::segment::{self, FIRST};
+use super::segment::FIRST;
 use super::{
     Ack, AsideRecord, Books, Detour, LaneRecord, PositionRecord, Repair, Rhythm, SHADOW_AFTER,
-    Snapshot, StoreError, StreamRecord, keys, rescue,
+    Snapshot, StoreError, StreamRecord, durable, keys, rescue,
 };
 use crate::model::{Cursor, LaneId, OutputId, Position, StreamId, Timestamp};
 
@@ -526,11 +526,8 @@ impl Engine {
         }
         self.database.db.flush()?;
         // Measured: sled's flush alone loses everything at a power cut, as it never calls fsync on Linux.
-        self.database
-            .file
-            .sync_data()
-            .map_err(StoreError::io("sync", self.root.join("sled/db")))?;
-        Ok(())
+        let path = self.root.join("sled/db");
+        durable::sync(&self.database.file, &path).map_err(StoreError::io("sync", path))
     }
 
     fn encode(&self, change: &Changed) -> Result<Option<Write>, StoreError> {
@@ -584,11 +581,10 @@ fn answer<T: Send + 'static>(reply: Reply<T>, result: Result<T, StoreError>) -> 
 /// Makes what was appended durable, before the transaction that counts it.
 fn sync(part: &Appended) -> Result<(), StoreError> {
     for (path, file) in &part.files {
-        file.sync_data()
-            .map_err(StoreError::io("sync", path.clone()))?;
+        durable::sync(file, path).map_err(StoreError::io("sync", path.clone()))?;
     }
     for folder in &part.folders {
-        segment::sync_folder(folder).map_err(StoreError::io("sync", folder.clone()))?;
+        durable::sync_folder(folder).map_err(StoreError::io("sync", folder.clone()))?;
     }
     Ok(())
 }

@@ -1,0 +1,298 @@
+//! What is left of a store after a power cut: whatever was answered, and nothing by halves.
+//!
+//! A history of commits, polls, states and acknowledgements is played on a real directory, and the disk is rebuilt as a cut after any of
+//! its syncs would have left it, without all that was only written by then.
+
+use std::path::Path;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::durable::recorder::Recorder;
+use super::*;
+use crate::model::{Event, EventId, Form, IntegrationId, Sink as _};
+
+/// Two streams, so that a transaction of one meets what is unfinished of the other.
+const STREAMS: [&str; 2] = ["receipt", "delivery"];
+const SUBJECT: &str = "credential acme";
+const STEPS: u64 = 40;
+const SEEDS: u64 = 12;
+/// Cuts of each history.
+const CUTS: usize = 17;
+
+/// A small generator of numbers, the same on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+}
+
+/// What the store has answered of one stream, or what is found of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Fetched {
+    /// Events, and the cursor behind them.
+    events: u64,
+    memo: Option<Vec<u8>>,
+    quarantined: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Delivered {
+    /// Events that the output is past.
+    passed: u64,
+    rejected: u64,
+}
+
+/// What the store has answered, or what is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Facts {
+    fetched: [Fetched; 2],
+    delivered: [Delivered; 2],
+    polled: [i64; 2],
+    health: u64,
+}
+
+fn stream(n: usize) -> StreamId {
+    let integration = IntegrationId::new("acme").unwrap();
+    StreamId::new(&integration, "siem-cg", STREAMS[n])
+}
+
+fn lane(n: usize) -> LaneId {
+    LaneId::stream(&stream(n))
+}
+
+fn output() -> OutputId {
+    OutputId::new("splunk").unwrap()
+}
+
+fn aside(what: String) -> Aside {
+    Aside {
+        what,
+        reason: "a test".to_owned(),
+        record: "{}".to_owned(),
+    }
+}
+
+/// A store with its task.
+struct Life {
+    store: Store,
+    tasks: JoinSet<Result<(), StoreError>>,
+    stop: CancellationToken,
+}
+
+impl Life {
+    async fn begin(root: &Path) -> Self {
+        let clock = Clock::manual(Timestamp::from_millis(1_000));
+        let (store, task) = Store::open(root, clock).unwrap();
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(task.run(stop.clone()));
+        store.route(vec![output()]).await.unwrap();
+        Self { store, tasks, stop }
+    }
+
+    async fn end(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap().unwrap();
+        }
+    }
+
+    /// Takes one step by the dice, and brings `facts` up to what was answered.
+    async fn step(&self, dice: &mut Dice, facts: &mut Facts) {
+        let n = usize::try_from(dice.roll(2)).unwrap();
+        match dice.roll(10) {
+            0..=4 => self.fetch(dice, facts, n).await,
+            5 => {
+                facts.polled[n] += 1;
+                let at = Timestamp::from_millis(facts.polled[n]);
+                let poll = PollRecord {
+                    started: at,
+                    attempted: at,
+                    attempts: 0,
+                    done: false,
+                };
+                self.store.poll(&stream(n), poll, at).await.unwrap();
+            }
+            6 => {
+                facts.health += 1;
+                let notice = Notice::new("alert", &facts.health, Timestamp::from_millis(0));
+                let state = json!(facts.health);
+                let put = self
+                    .store
+                    .put_health(SUBJECT.to_owned(), state, Some(notice));
+                put.await.unwrap();
+            }
+            _ => self.deliver(dice, facts, n).await,
+        }
+    }
+
+    /// Pushes some events, puts one aside now and then, and commits, or does not.
+    async fn fetch(&self, dice: &mut Dice, facts: &mut Facts, n: usize) {
+        let mut writer = self.store.writer(&stream(n)).await.unwrap();
+        let known = facts.fetched[n].clone();
+        let mut next = known.clone();
+        next.events += dice.roll(4);
+        let (puts_aside, remembers) = (dice.roll(4) == 0, dice.roll(3) == 0);
+        let commits = dice.roll(5) > 0;
+        next.quarantined += u64::from(puts_aside);
+        if remembers {
+            next.memo = Some(format!("memo of {}", next.events).into_bytes());
+        }
+        let committed = next.clone();
+        let work = move || {
+            for number in known.events..next.events {
+                let body = format!("{{\"n\":{number}}}");
+                let event = Event {
+                    body: &body,
+                    time: Timestamp::from_millis(7),
+                    id: EventId([0; 16]),
+                };
+                writer.push("receipt", Form::Json, event).unwrap();
+            }
+            if puts_aside {
+                writer.quarantine("receipt", b"odd", "a test").unwrap();
+            }
+            let memo = next.memo.filter(|_| remembers);
+            let cursor = Cursor::new(next.events.to_string()).unwrap();
+            if commits {
+                writer.commit_with(&cursor, memo.as_deref()).unwrap();
+            }
+        };
+        tokio::task::spawn_blocking(work).await.unwrap();
+        if commits {
+            facts.fetched[n] = committed;
+        }
+    }
+
+    /// Acknowledges some of what waits, and puts one of it aside now and then.
+    async fn deliver(&self, dice: &mut Dice, facts: &mut Facts, n: usize) {
+        let found = self.store.snapshot().await.unwrap();
+        let Some(at) = found.positions.get(&(output(), lane(n))) else {
+            return;
+        };
+        let most = usize::try_from(dice.roll(6) + 1).unwrap();
+        let lane_id = lane(n);
+        let outbox = self.store.outbox();
+        let read = outbox.read(&lane_id, at.position, 1 << 20, most);
+        let chunk = read.await.unwrap();
+        let events = chunk.records.len();
+        if events == 0 {
+            return;
+        }
+        let rejected = u64::from(dice.roll(3) == 0);
+        let ack = Ack {
+            output: output(),
+            lane: lane(n),
+            position: chunk.position_after(events),
+            accepted: events as u64 - rejected,
+            rejected: (0..rejected).map(|n| aside(n.to_string())).collect(),
+        };
+        self.store.ack(ack).await.unwrap();
+        facts.delivered[n].passed += events as u64;
+        facts.delivered[n].rejected += rejected;
+    }
+
+    /// What is there; every event that is not delivered is read, and every file that a record names.
+    async fn find(&self, root: &Path) -> Facts {
+        let found = self.store.snapshot().await.unwrap();
+        let mut facts = Facts::default();
+        for n in 0..STREAMS.len() {
+            let record = self.store.stream(&stream(n)).await.unwrap();
+            let cursor = record.cursor.as_ref().map(Cursor::as_str);
+            let events = cursor.map_or(0, |cursor| cursor.parse().unwrap());
+            assert_eq!(record.events, events, "the count and the cursor differ");
+            let at = found.positions.get(&(output(), lane(n)));
+            let at = at.cloned().unwrap_or_default();
+            assert_eq!(at.passed, at.accepted + at.rejected);
+            let (lane_id, outbox) = (lane(n), self.store.outbox());
+            let read = outbox.read(&lane_id, at.position, 1 << 20, 10_000);
+            let bodies = read.await.unwrap().records.into_iter();
+            let bodies: Vec<_> = bodies.map(|record| record.body.to_vec()).collect();
+            let expected: Vec<_> = (at.passed..events)
+                .map(|number| format!("{{\"n\":{number}}}").into_bytes())
+                .collect();
+            assert_eq!(bodies, expected, "what waits is not what was passed over");
+            facts.fetched[n] = Fetched {
+                events,
+                memo: self.store.writer(&stream(n)).await.unwrap().memo(),
+                quarantined: record.quarantined,
+            };
+            facts.delivered[n] = Delivered {
+                passed: at.passed,
+                rejected: at.rejected,
+            };
+            facts.polled[n] = record.poll.map_or(0, |poll| poll.started.as_millis());
+        }
+        for aside in &found.asides {
+            let text = std::fs::read_to_string(root.join(&aside.file)).unwrap();
+            assert_eq!(text.lines().count() as u64, aside.records);
+        }
+        let health = found.health.get(SUBJECT);
+        facts.health = health.map_or(0, |health| health.as_u64().unwrap());
+        facts
+    }
+}
+
+/// A history with, after each step, how many syncs there had been and what had been answered.
+async fn play(seed: u64, root: &Path) -> (Recorder, Vec<(usize, Facts)>) {
+    let recorder = Recorder::start(root);
+    let life = Life::begin(root).await;
+    let mut facts = Facts::default();
+    // As in life, where a stream is polled before anything of it is stored.
+    for n in 0..STREAMS.len() {
+        facts.polled[n] = 1;
+        let at = Timestamp::from_millis(1);
+        let poll = PollRecord {
+            started: at,
+            attempted: at,
+            attempts: 0,
+            done: false,
+        };
+        life.store.poll(&stream(n), poll, at).await.unwrap();
+    }
+    let mut answered = vec![(recorder.syncs(), facts.clone())];
+    let mut dice = Dice(seed);
+    for _ in 0..STEPS {
+        life.step(&mut dice, &mut facts).await;
+        answered.push((recorder.syncs(), facts.clone()));
+    }
+    life.end().await;
+    (recorder, answered)
+}
+
+#[tokio::test]
+async fn whatever_was_answered_is_there_after_a_power_cut_and_nothing_by_halves() {
+    let mut cuts = 0;
+    for seed in 0..SEEDS {
+        let root = tempfile::tempdir().unwrap();
+        let (recorder, answered) = play(seed, root.path()).await;
+        let (first, all) = (answered[0].0, recorder.syncs());
+        let mut dice = Dice(seed);
+        for _ in 0..CUTS {
+            let syncs = first + usize::try_from(dice.roll((all - first + 1) as u64)).unwrap();
+            let left = tempfile::tempdir().unwrap();
+            recorder.cut(syncs, left.path());
+            let life = Life::begin(left.path()).await;
+            let found = life.find(left.path()).await;
+            // The step that was under way may be there whole, or not at all.
+            let last = answered.partition_point(|(at, _)| *at <= syncs) - 1;
+            let next = (last + 1).min(answered.len() - 1);
+            assert!(
+                [last, next].iter().any(|step| answered[*step].1 == found),
+                "seed {seed}, a cut after {syncs} syncs left {found:#?}\nanswered was {:#?}\nnext came {:#?}",
+                answered[last].1,
+                answered[next].1,
+            );
+            life.end().await;
+            cuts += 1;
+        }
+    }
+    println!("{cuts} power cuts");
+}
