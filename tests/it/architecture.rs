@@ -156,6 +156,14 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
     found.sort();
 }
 
+/// Whether the file's module is declared with `#[cfg(test)]` in the folder's own file.
+fn is_declared_for_tests(file: &Path) -> bool {
+    let parent = file.with_file_name("mod.rs");
+    let name = file.file_stem().and_then(|name| name.to_str());
+    let declared = format!("#[cfg(test)]\nmod {};", name.unwrap_or_default());
+    fs::read_to_string(parent).is_ok_and(|text| text.contains(&declared))
+}
+
 fn sources() -> Vec<Source> {
     let src = root().join("src");
     let mut files = Vec::new();
@@ -166,6 +174,9 @@ fn sources() -> Vec<Source> {
         let path = path.to_owned();
         let is_test = |part: &str| matches!(part, "tests" | "tests.rs" | "testing.rs");
         if path.split('/').any(is_test) || path == "main.rs" || path == "lib.rs" {
+            continue;
+        }
+        if is_declared_for_tests(&file) {
             continue;
         }
         let text = fs::read_to_string(&file).unwrap();
