@@ -16,7 +16,7 @@ use crate::control::{ControlError, Handler, Request, Server, socket_path, state_
 use crate::ledger;
 use crate::mimecast::client::Limits;
 use crate::model::{OutputId, StreamId};
-use crate::poll::Shared;
+use crate::poll::{Budgets, Shared};
 use crate::settings::Problems;
 use crate::signals::Signal;
 use crate::status::{Report, SpoolReport, Status};
@@ -79,6 +79,7 @@ pub async fn run(
     let shared = Shared {
         context: context.clone(),
         requests: Arc::new(Semaphore::new(REQUESTS)),
+        budgets: Budgets::default(),
     };
 
     let mut services: JoinSet<Result<(), StoreError>> = JoinSet::new();

@@ -18,7 +18,7 @@ use mimecast_collector::model::{
 };
 use mimecast_collector::output::{Batch, BatchLimits, Delivery, Output, Worker};
 use mimecast_collector::poll::config::{CredentialSource, IntegrationConfig, LogConfig};
-use mimecast_collector::poll::{Poller, Room, Shared};
+use mimecast_collector::poll::{Budgets, Poller, Room, Shared};
 use mimecast_collector::secret::{Fingerprint, Secret, SecretSource};
 use mimecast_collector::status::Status;
 use mimecast_collector::store::Store;
@@ -263,6 +263,7 @@ async fn live(root: &Path, clock: &Clock, world: &Shared_, life: Duration) {
     let shared = Shared {
         context,
         requests: Arc::new(Semaphore::new(64)),
+        budgets: Budgets::default(),
     };
     let vendor = Vendor {
         world: Arc::clone(world),

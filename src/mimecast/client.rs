@@ -164,7 +164,7 @@ impl Client {
         path: &str,
         ask: Ask<'_>,
     ) -> Result<Answer<G::Permit>, FetchError> {
-        let (permit, bearer) = self.pass(gate).await?;
+        let (permit, bearer) = self.call(gate, path).await?;
         let url = format!("{}{path}", self.base_url);
         let (method, request) = match ask {
             Ask::Query(query) => ("GET", self.http.api.get(url).query(query)),
@@ -249,7 +249,7 @@ impl Client {
             sent_id: None,
             secrets: Vec::new(),
         };
-        let (head, response) = self.head(call, response).await?;
+        let (head, response) = self.judge(self.head(call, response)).await?;
         Ok(Answer {
             head,
             response,
@@ -257,10 +257,14 @@ impl Client {
         })
     }
 
-    /// Passes the gate with a valid token in hand, where one is needed.
-    async fn pass<G: Gate>(&self, gate: &G) -> Result<(G::Permit, Option<Secret>), FetchError> {
+    /// Passes the gate for a call, with a valid token in hand where one is needed.
+    async fn call<G: Gate>(
+        &self,
+        gate: &G,
+        path: &str,
+    ) -> Result<(G::Permit, Option<Secret>), FetchError> {
         let (client_id, secret) = match &self.credential {
-            Credential::V1 { .. } => return Ok((gate.pass().await?, None)),
+            Credential::V1 { .. } => return Ok((gate.call(path).await?, None)),
             Credential::V2 {
                 client_id,
                 client_secret,
@@ -269,7 +273,7 @@ impl Client {
         loop {
             let fetch = || self.grant(gate, client_id, secret);
             let token = self.tokens.current(&self.clock, fetch).await?;
-            let permit = gate.pass().await?;
+            let permit = gate.call(path).await?;
             // The gate may have kept us waiting for longer than the token lives.
             if self.tokens.holds(&token, &self.clock) {
                 return Ok((permit, Some(token.text)));
@@ -303,10 +307,12 @@ impl Client {
             Err(error) => Err(error),
         };
         let response = sent.map_err(|e| refuse(gate, transport_failure(&e, &call.endpoint)))?;
-        let (head, response) = self
-            .head(call, response)
-            .await
-            .map_err(|failure| refuse(gate, failure))?;
+        let answer = self.head(call, response);
+        if let Some(path) = answer.0.counted_path() {
+            gate.left(path, answer.0.allowance());
+        }
+        let judged = self.judge(answer).await;
+        let (head, response) = judged.map_err(|failure| refuse(gate, failure))?;
         if let Some(theirs) = head.server_time() {
             let ahead = theirs.as_millis().saturating_sub(head.received.as_millis());
             self.server_ahead.store(ahead, Ordering::Relaxed);
@@ -314,7 +320,7 @@ impl Client {
         Ok((head, response))
     }
 
-    async fn head(&self, call: Call, mut response: Response) -> Result<(Head, Response), Failure> {
+    fn head(&self, call: Call, mut response: Response) -> (Head, Response) {
         let head = Head {
             origin: call.origin,
             endpoint: call.endpoint,
@@ -325,6 +331,10 @@ impl Client {
             secrets: call.secrets,
         };
         tracing::debug!(endpoint = head.endpoint, status = head.status, "answer");
+        (head, response)
+    }
+
+    async fn judge(&self, (head, response): (Head, Response)) -> Result<(Head, Response), Failure> {
         if (200..300).contains(&head.status) {
             return Ok((head, response));
         }

@@ -5,6 +5,8 @@ mod document;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::budget::Quota;
+
 pub use document::log_types_md;
 
 /// A version of Mimecast's API.
@@ -170,8 +172,10 @@ pub struct LogType {
     pub name: &'static str,
     /// The versions of the API that offer it.
     pub apis: &'static [Api],
-    /// Path below the base URL; also what Mimecast counts calls of.
+    /// Path below the base URL; also the resource: what Mimecast counts calls of.
     pub path: &'static str,
+    /// How many calls of it Mimecast takes, as far as is known.
+    pub quota: Quota,
     /// How its records are listed.
     pub paging: Paging,
     /// The vendor's names of its event types, each a stream of its own; empty for one stream.
@@ -200,11 +204,19 @@ const fn days(days: u64) -> Duration {
     Duration::from_secs(days * DAY.as_secs())
 }
 
+const fn quota(calls: u32, window: u64) -> Quota {
+    Quota {
+        calls,
+        window: Duration::from_secs(window),
+    }
+}
+
 /// What most types of the envelope have in common: 500 is the largest page seen in use, and Mimecast lists most records within minutes.
 const WINDOW: LogType = LogType {
     name: "",
     apis: BOTH,
     path: "",
+    quota: quota(20, MINUTE),
     paging: Paging::Window(Envelope::of("from", "to")),
     event_types: &[],
     time_field: "eventTime",
@@ -236,6 +248,7 @@ const CAMPAIGNS: &str = "/api/awareness-training/phishing/campaign/get-campaign"
 /// API 2.0's files and events of mail, and those of one product.
 const SIEM: LogType = LogType {
     apis: &[Api::V2],
+    quota: quota(50, 15 * MINUTE),
     paging: Paging::BatchFiles,
     time_field: "timestamp",
     page_size: 100,
@@ -459,6 +472,8 @@ pub struct Log {
     pub paging: Paging,
     /// Path below the base URL; also what Mimecast counts calls of.
     pub path: Arc<str>,
+    /// How many calls of the path there may be; `None` for as many as a server takes.
+    pub quota: Option<Quota>,
     /// Records, or files, asked for in one page.
     pub page_size: u32,
     /// How far back records can be asked for.
@@ -471,6 +486,7 @@ impl From<&'static LogType> for Log {
             row,
             paging: row.paging,
             path: row.path.into(),
+            quota: Some(row.quota),
             page_size: row.page_size,
             look_back: row.look_back,
         }
@@ -484,6 +500,7 @@ impl Log {
         Some(Self {
             paging: Paging::Stream,
             path: row.stream?.into(),
+            quota: Some(quota(300, 60 * MINUTE)),
             look_back: DAY,
             ..row.into()
         })

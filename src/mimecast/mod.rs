@@ -3,6 +3,7 @@
 //! It must not know the store, the outputs, the states of health, or retrying: [`Source::fetch`] tries once.
 
 pub mod auth;
+pub mod budget;
 pub mod client;
 mod decode;
 mod link;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use crate::health::Failure;
 use crate::model::{Cursor, Sink, SinkError, StreamId, Timestamp};
+use budget::Allowance;
 use log_types::Log;
 
 /// One step to be taken on a stream.
@@ -77,6 +79,20 @@ pub trait Gate: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`FetchError::GateClosed`] when no request may go out with this credential now.
     fn pass(&self) -> impl Future<Output = Result<Self::Permit, FetchError>> + Send;
+
+    /// Waits likewise, and for its turn among the calls of the function at `path`, which Mimecast counts.
+    ///
+    /// # Errors
+    /// Those of [`Gate::pass`].
+    fn call(&self, path: &str) -> impl Future<Output = Result<Self::Permit, FetchError>> + Send {
+        let _ = path;
+        self.pass()
+    }
+
+    /// Hears how many calls of the function at `path` are left, by an answer of it.
+    fn left(&self, path: &str, said: Allowance) {
+        let _ = (path, said);
+    }
 
     /// Hears of a failure the moment it is read, before anyone acts on it. One of the credential is the one that the fetch then ends
     /// with.

@@ -11,6 +11,7 @@ use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::budget::Allowance;
 use crate::health::failure::printable;
 use crate::health::{Failure, Origin};
 use crate::model::Timestamp;
@@ -87,6 +88,33 @@ impl Head {
         failure.with_detail(&self.redacted(detail))
     }
 
+    /// The path of a call that Mimecast counts; `None` for tokens and objects.
+    pub(super) fn counted_path(&self) -> Option<&str> {
+        let (_, path) = self.endpoint.split_once(' ')?;
+        (self.origin == Origin::Mimecast).then_some(path)
+    }
+
+    /// What the answer says of the calls that are left: nothing is, if it refuses for that.
+    pub(super) fn allowance(&self) -> Allowance {
+        // Some servers list their rules behind the number.
+        let number = |name| {
+            let text = self.header(name)?;
+            let end = text.find(|c: char| !c.is_ascii_digit());
+            text.get(..end.unwrap_or(text.len()))?.parse().ok()
+        };
+        let limited = self.status == 429;
+        Allowance {
+            limit: number("x-ratelimit-limit"),
+            remaining: if limited {
+                Some(0)
+            } else {
+                number("x-ratelimit-remaining")
+            },
+            // The wish to be left alone comes first.
+            reset: self.retry_after(self.status).or_else(|| self.reset()),
+        }
+    }
+
     fn redacted(&self, mut text: String) -> String {
         for secret in &self.secrets {
             text = text.replace(secret.expose(), "[secret]");
@@ -111,12 +139,15 @@ impl Head {
             let seconds = text.parse().ok().map(Duration::from_secs);
             seconds.or_else(|| Some(http_date(text)?.since(now)))
         });
-        let reset = || {
-            let value: u64 = self.header("x-ratelimit-reset")?.parse().ok()?;
-            Some(until_reset(value, now))
-        };
-        told.or_else(|| (status == 429).then(reset).flatten())
+        told.or_else(|| self.reset().filter(|_| status == 429))
             .map(|wait| wait.clamp(*WAIT.start(), *WAIT.end()))
+    }
+
+    /// From now until calls are left again, by `X-RateLimit-Reset`.
+    fn reset(&self) -> Option<Duration> {
+        let now = self.server_time().unwrap_or(self.received);
+        let value: u64 = self.header("x-ratelimit-reset")?.parse().ok()?;
+        Some(until_reset(value, now))
     }
 }
 
@@ -288,6 +319,35 @@ mod tests {
 
     fn key(status: u16, body: &str) -> Option<String> {
         head(status, &[]).refusal(body.as_bytes()).map(|f| f.key())
+    }
+
+    #[test]
+    fn what_is_left_of_the_budget_is_read_and_what_makes_no_sense_is_left_out() {
+        let said = |status, headers: &[(&'static str, &str)]| {
+            let said = head(status, headers).allowance();
+            let reset = said.reset.map(|reset| reset.as_millis());
+            (said.limit, said.remaining, reset)
+        };
+        let named = |limit, remaining, reset| {
+            let headers = [
+                ("X-RateLimit-Limit", limit),
+                ("x-ratelimit-remaining", remaining),
+                ("X-RATELIMIT-RESET", reset),
+            ];
+            said(200, &headers)
+        };
+        assert_eq!(
+            named(" 50 ", "49", "9000"),
+            (Some(50), Some(49), Some(9000))
+        );
+        assert_eq!(named("50, 50;w=900", "-1", "soon"), (Some(50), None, None));
+        assert_eq!(
+            named("9999999999999", "", "1767690497"),
+            (None, None, Some(10_000))
+        );
+        assert_eq!(said(200, &[]), (None, None, None));
+        let refused = [("retry-after", "120"), ("x-ratelimit-remaining", "7")];
+        assert_eq!(said(429, &refused), (None, Some(0), Some(120_000)));
     }
 
     #[test]

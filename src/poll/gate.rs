@@ -1,13 +1,17 @@
 //! What every request of an integration passes: it is shut the moment a failure of the credential is read, and opened again when the
 //! poller has judged that failure, and the state that followed is durable and allows.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::purse::Purse;
+use crate::clock::Clock;
 use crate::health::{Failure, Scope, lookup};
+use crate::mimecast::budget::Allowance;
 use crate::mimecast::{FetchError, Gate};
+use crate::model::StreamId;
 
 /// The gate of one integration.
 #[derive(Clone, Debug)]
@@ -17,6 +21,8 @@ pub(super) struct PollGate {
     /// Failures of the credential that were read and not yet judged.
     unjudged: Arc<AtomicUsize>,
     requests: Arc<Semaphore>,
+    purse: Purse,
+    clock: Clock,
 }
 
 /// The gate as one fetch passes it; clones are the same.
@@ -25,15 +31,20 @@ pub(super) struct FetchGate {
     gate: PollGate,
     /// Whether this fetch has read a failure of the credential.
     shut: Arc<AtomicBool>,
+    stream: StreamId,
+    /// The function that a call was taken for before the fetch began.
+    paid: Arc<Mutex<Option<Arc<str>>>>,
 }
 
 impl PollGate {
-    /// An open gate. `requests` bounds the requests that are out, over all integrations.
-    pub(super) fn new(requests: Arc<Semaphore>) -> Self {
+    /// An open gate. `requests` bounds the requests that are out, over all integrations; `purse` the calls of each function.
+    pub(super) fn new(requests: Arc<Semaphore>, purse: Purse, clock: Clock) -> Self {
         Self {
             allowed: Arc::new(AtomicBool::new(true)),
             unjudged: Arc::default(),
             requests,
+            purse,
+            clock,
         }
     }
 
@@ -42,11 +53,13 @@ impl PollGate {
         self.allowed.store(allowed, Ordering::SeqCst);
     }
 
-    /// The gate for one more fetch.
-    pub(super) fn for_fetch(&self) -> FetchGate {
+    /// The gate for one more fetch of a stream; a call of the function at `paid` is taken for it already.
+    pub(super) fn for_fetch(&self, stream: &StreamId, paid: Option<&Arc<str>>) -> FetchGate {
         FetchGate {
             gate: self.clone(),
             shut: Arc::default(),
+            stream: stream.clone(),
+            paid: Arc::new(Mutex::new(paid.cloned())),
         }
     }
 
@@ -67,6 +80,12 @@ impl FetchGate {
             self.gate.unjudged.fetch_sub(1, Ordering::SeqCst);
         }
     }
+
+    /// Whether the call was taken before the fetch began; true once.
+    fn is_paid(&self, path: &str) -> bool {
+        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        paid.take_if(|paid| **paid == *path).is_some()
+    }
 }
 
 impl Gate for FetchGate {
@@ -81,6 +100,23 @@ impl Gate for FetchGate {
         Ok(permit)
     }
 
+    async fn call(&self, path: &str) -> Result<OwnedSemaphorePermit, FetchError> {
+        let (gate, path): (_, Arc<str>) = (&self.gate, path.into());
+        gate.check()?;
+        if !self.is_paid(&path) {
+            while let Err(next) = gate.purse.take(&path, &self.stream, gate.clock.now()) {
+                gate.clock.sleep_until(next).await;
+                gate.check()?;
+            }
+        }
+        self.pass().await
+    }
+
+    fn left(&self, path: &str, said: Allowance) {
+        let gate = &self.gate;
+        gate.purse.tell(&path.into(), said, gate.clock.now());
+    }
+
     fn failed(&self, failure: &Failure) {
         let concerns_all = lookup(failure).scope == Scope::Credential;
         if concerns_all && !self.shut.swap(true, Ordering::SeqCst) {
@@ -91,15 +127,61 @@ impl Gate for FetchGate {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::Budgets;
     use super::*;
     use crate::health::Origin;
+    use crate::mimecast::budget::{Quota, Share};
+    use crate::model::{IntegrationId, Timestamp};
+    use crate::secret::Fingerprint;
+
+    fn stream() -> StreamId {
+        StreamId::new(&IntegrationId::new("acme").unwrap(), "audit", "")
+    }
+
+    fn gate(clock: Clock) -> PollGate {
+        let purse = Budgets::default().of(&Fingerprint::of(b"key", &["secret"]));
+        PollGate::new(Arc::new(Semaphore::new(1)), purse, clock)
+    }
+
+    fn open() -> PollGate {
+        gate(Clock::starting_at(Timestamp::from_millis(0)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_waits_for_its_turn_without_holding_up_other_requests() {
+        let clock = Clock::starting_at(Timestamp::from_millis(0));
+        let gate = gate(clock.clone());
+        let path: Arc<str> = "/a".into();
+        let share = Share {
+            quota: Some(Quota {
+                calls: 2,
+                window: Duration::from_secs(59),
+            }),
+            interval: None,
+        };
+        gate.purse.share(&path, &stream(), share);
+        gate.purse.take(&path, &stream(), clock.now()).unwrap();
+        let fetch = gate.for_fetch(&stream(), Some(&path));
+        drop(fetch.call("/a").await.unwrap());
+        drop(fetch.call("/a").await.unwrap());
+        assert_eq!(clock.now(), Timestamp::from_millis(0), "the first was paid");
+        let waiter = fetch.clone();
+        let mut third = Box::pin(async move { waiter.call("/a").await });
+        assert!(futures_util::poll!(&mut third).is_pending());
+        drop(fetch.pass().await.unwrap());
+        drop(fetch.call("/b").await.unwrap());
+        drop(third.await.unwrap());
+        assert_eq!(clock.now(), Timestamp::from_millis(60_000));
+    }
 
     #[tokio::test]
     async fn a_failure_of_the_credential_shuts_the_gate_for_all_until_it_is_judged() {
-        let gate = PollGate::new(Arc::new(Semaphore::new(1)));
-        let fetch = gate.for_fetch();
+        let gate = open();
+        let fetch = gate.for_fetch(&stream(), None);
         let first = fetch.pass().await.unwrap();
-        let waiter = gate.for_fetch();
+        let waiter = gate.for_fetch(&stream(), None);
         let mut second = Box::pin(async move { waiter.pass().await });
         assert!(futures_util::poll!(&mut second).is_pending());
         let locked = Failure::new(Origin::Mimecast, 401, "0010", "POST /x");
@@ -108,18 +190,18 @@ mod tests {
         drop(first);
         assert!(matches!(second.await, Err(FetchError::GateClosed)));
         gate.allow(true);
-        let closed = gate.for_fetch().pass().await;
+        let closed = gate.for_fetch(&stream(), None).pass().await;
         assert!(closed.is_err(), "opened before the failure was judged");
         fetch.judged();
-        assert!(gate.for_fetch().pass().await.is_ok());
+        assert!(gate.for_fetch(&stream(), None).pass().await.is_ok());
         gate.allow(false);
-        assert!(gate.for_fetch().pass().await.is_err());
+        assert!(gate.for_fetch(&stream(), None).pass().await.is_err());
     }
 
     #[tokio::test]
     async fn a_failure_of_one_stream_leaves_the_gate_open() {
-        let gate = PollGate::new(Arc::new(Semaphore::new(1)));
-        let fetch = gate.for_fetch();
+        let gate = open();
+        let fetch = gate.for_fetch(&stream(), None);
         fetch.failed(&Failure::new(Origin::Mimecast, 500, "", "POST /x"));
         assert!(fetch.pass().await.is_ok());
     }

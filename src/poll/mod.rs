@@ -6,11 +6,15 @@ pub mod config;
 mod gate;
 mod heartbeat;
 mod poller;
+mod purse;
 mod retention;
 mod room;
 mod schedule;
+mod stream;
+mod urgency;
 
 pub use poller::Poller;
+pub use purse::Budgets;
 pub use room::Room;
 
 use std::sync::Arc;
@@ -36,4 +40,6 @@ pub struct Shared {
     pub context: Context,
     /// Bounds the requests that are out.
     pub requests: Arc<Semaphore>,
+    /// The calls that Mimecast takes.
+    pub budgets: Budgets,
 }

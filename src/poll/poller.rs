@@ -6,23 +6,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::config::{IntegrationConfig, LogConfig};
+use super::config::IntegrationConfig;
 use super::gate::{FetchGate, PollGate};
 use super::heartbeat::{Beating, Heartbeat};
+use super::purse::Purse;
 use super::room::Room;
-use super::schedule;
-use super::{Command, Shared};
+use super::stream::{Stream, restore, share};
+use super::{Command, Shared, schedule};
 use crate::alert::{About, Renewal};
 use crate::health::machine::Attempt;
 use crate::health::{Action, Class, Failure, Origin, Outcome, Policy, Row, Scope, Seed, lookup};
 use crate::mimecast::{FetchError, Job, Progress, Source};
-use crate::model::{IntegrationId, SinkError, StreamId, Timestamp};
+use crate::model::{IntegrationId, SinkError, Timestamp};
 use crate::pause::{Pause, Paused};
 use crate::secret::Fingerprint;
 use crate::status::Condition;
@@ -31,9 +31,6 @@ use crate::subject::{Context, Subject};
 
 /// Fetches of one integration at a time, once its credential has proved good.
 const FETCHES: usize = 4;
-
-/// What is read once more when a cursor is lost: files can hold events that are older than those of the files before.
-const READ_AGAIN: Duration = Duration::from_secs(3600);
 
 /// The task of one integration.
 #[derive(Debug)]
@@ -44,6 +41,7 @@ pub struct Poller<S> {
     context: Context,
     room: Room,
     gate: PollGate,
+    purse: Purse,
     pause: Option<Pause>,
     heartbeat: Heartbeat,
     credential: Subject,
@@ -56,18 +54,6 @@ pub struct Poller<S> {
     /// Whether the credential has succeeded since it was taken up: before that, one request at a time.
     proven: bool,
     commands: mpsc::Receiver<Command>,
-}
-
-#[derive(Debug)]
-struct Stream {
-    id: StreamId,
-    config: LogConfig,
-    poll: Option<PollRecord>,
-    /// The step before succeeded and there is more, or the same attempt goes on.
-    fresh: bool,
-    running: bool,
-    last_success: Option<Timestamp>,
-    subject: Subject,
 }
 
 #[derive(Debug)]
@@ -91,7 +77,13 @@ impl<S: Source> Poller<S> {
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let id = config.id.clone();
-        let Shared { context, requests } = shared;
+        let Shared {
+            context,
+            requests,
+            budgets,
+        } = shared;
+        let purse = budgets.of(&fingerprint);
+        purse.leave(&id);
         let now = context.clock.now();
         let load = |name: String, log: Option<String>| {
             let seed = Seed::of(context.store.install_id().as_bytes(), &name);
@@ -113,10 +105,13 @@ impl<S: Source> Poller<S> {
                 .or_insert_with(|| load(format!("resource {id} {path}"), Some(path.to_string())));
             for stream in log.streams(&id) {
                 let record = stored.streams.get(&stream.to_string());
+                let poll = record.and_then(|record| record.poll);
+                share(&purse, log, &stream);
                 let mut subject = load(format!("stream {stream}"), Some(stream.log_and_type()));
                 subject.may_lack(record.is_none_or(|record| record.cursor.is_none()));
                 streams.push(Stream {
-                    poll: record.and_then(|record| record.poll),
+                    poll,
+                    reached: record.and_then(|record| record.newest.or(record.origin)),
                     subject,
                     id: stream,
                     config: log.clone(),
@@ -126,9 +121,11 @@ impl<S: Source> Poller<S> {
                 });
             }
         }
+        restore(&purse, &streams, now);
         Self {
             credential: load(format!("credential {id}"), None),
-            gate: PollGate::new(requests),
+            gate: PollGate::new(requests, purse.clone(), context.clock.clone()),
+            purse,
             pause: Pause::load(stored, Paused::Integration, id.as_str()),
             heartbeat: Heartbeat::new(config, stored, now),
             id,
@@ -286,19 +283,21 @@ impl<S: Source> Poller<S> {
         for subject in subjects.into_iter().flatten() {
             ready = ready.max(subject.state().next_allowed(now)?);
         }
-        Some(ready)
+        let budget = self.purse.next(&stream.config.log.path, &stream.id, now);
+        Some(ready.max(budget))
     }
 
     async fn start_what_is_due(&mut self) -> Result<(), StoreError> {
         if self.pause.is_some() {
             return Ok(());
         }
-        let now = self.context.clock.now();
-        let mut due: Vec<(Timestamp, usize)> = Vec::new();
+        let (now, wall) = (self.context.clock.now(), self.context.clock.wall());
+        let mut due = Vec::new();
         for (index, stream) in self.streams.iter().enumerate() {
             let ready = self.ready(stream, now).filter(|at| *at <= now);
             if let Some(at) = ready.filter(|_| !stream.running) {
-                due.push((at, index));
+                let left = stream.retention_left(now, wall);
+                due.push((!stream.is_late(now), left, at, index));
             }
         }
         let outbox = self.context.store.outbox();
@@ -308,7 +307,7 @@ impl<S: Source> Poller<S> {
         // A block may have come to its end.
         self.set_gate(now);
         due.sort_unstable();
-        for (_, index) in due {
+        for (_, _, _, index) in due {
             if self.fetches.len() >= self.places() {
                 break;
             }
@@ -323,9 +322,18 @@ impl<S: Source> Poller<S> {
         let Some(stream) = self.streams.get_mut(index) else {
             return Ok(());
         };
+        let path = &stream.config.log.path;
+        if self.purse.take(path, &stream.id, now).is_err() {
+            // One that was started before it took the last call.
+            return Ok(());
+        }
         let wall = self.context.clock.wall();
+        let calls = self.purse.calls(path, now);
         let record = schedule::next_record(stream.poll.as_ref(), stream.fresh, now);
+        // What is counted is durable before the call goes out.
+        let record = record.or(stream.poll.filter(|_| calls.is_some()));
         if let Some(record) = record {
+            let record = PollRecord { calls, ..record };
             let origin = wall - stream.config.start;
             store.poll(&stream.id, record, origin).await?;
             stream.poll = Some(record);
@@ -333,6 +341,7 @@ impl<S: Source> Poller<S> {
         stream.fresh = false;
         stream.running = true;
         let known = store.stream(&stream.id).await?;
+        stream.reached = known.newest.or(known.origin);
         let sink = store.writer(&stream.id).await?;
         let job = Job {
             stream: stream.id.clone(),
@@ -342,7 +351,11 @@ impl<S: Source> Poller<S> {
             polled: stream.poll.map_or(now, |poll| poll.started),
             slice: schedule::slice(stream.poll.as_ref()),
         };
-        let (source, gate) = (Arc::clone(&self.source), self.gate.for_fetch());
+        let (source, gate) = (
+            Arc::clone(&self.source),
+            self.gate
+                .for_fetch(&stream.id, Some(&stream.config.log.path)),
+        );
         let epoch = self.epoch;
         self.fetches.spawn(async move {
             let result = source.fetch(job, sink, gate.clone()).await;
@@ -391,6 +404,7 @@ impl<S: Source> Poller<S> {
             && schedule::note(poll, progress)
         {
             let origin = self.context.clock.wall() - stream.config.start;
+            poll.calls = self.purse.calls(&stream.config.log.path, now);
             store.poll(&stream.id, *poll, origin).await?;
         }
         tracing::debug!(stream = %stream.id, ?progress, "step done");
@@ -444,7 +458,7 @@ impl<S: Source> Poller<S> {
                 self.source.correct_clock(ahead_ms);
                 stream.fresh = true;
             }
-            Action::ResetCursor => self.read_by_time(index).await?,
+            Action::ResetCursor => stream.read_by_time(&self.context).await?,
             Action::Proceed | Action::Wait | Action::Quarantine => {}
         }
         if row.scope != Scope::Credential && failure.origin == Origin::Mimecast {
@@ -493,28 +507,6 @@ impl<S: Source> Poller<S> {
                 stream.subject.judge(store, &outcome, now).await
             }
         }
-    }
-
-    /// The vendor does not know the cursor any more: the stream begins again a little before the newest event that is stored.
-    async fn read_by_time(&self, index: usize) -> Result<(), StoreError> {
-        let store = &self.context.store;
-        let Some(stream) = self.streams.get(index) else {
-            return Ok(());
-        };
-        let known = store.stream(&stream.id).await?;
-        let look_back = self.context.clock.wall() - stream.config.log.look_back;
-        let newest = known.newest.map(|at| at - READ_AGAIN);
-        let from = newest.or(known.origin).unwrap_or(look_back);
-        let from = from.max(look_back);
-        store.reset(&stream.id, None, Some(from)).await?;
-        tracing::error!(
-            stream = %stream.id,
-            newest_stored = %known.newest.map_or_else(|| "none".to_owned(), |at| at.to_string()),
-            reading_again_from = %from,
-            "Mimecast no longer knows the cursor: events from this time on may be delivered twice, events before it that \
-             were not yet fetched are missing"
-        );
-        Ok(())
     }
 
     async fn refused(&mut self, index: usize, error: SinkError) -> Result<(), StoreError> {

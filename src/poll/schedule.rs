@@ -68,6 +68,7 @@ pub(super) fn next_record(
             attempted: now,
             attempts: 0,
             done: false,
+            calls: None,
         }),
     }
 }
@@ -118,6 +119,7 @@ mod tests {
             attempted: at(attempted),
             attempts: 0,
             done,
+            calls: None,
         }
     }
 

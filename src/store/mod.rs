@@ -42,7 +42,8 @@ pub use notice::Notice;
 pub use open::InstallId;
 pub use outbox::{Ahead, Chunk, Outbox, ReadError};
 pub use records::{
-    Aside, AsideRecord, LaneRecord, PollRecord, PositionRecord, Repair, Snapshot, StreamRecord,
+    Aside, AsideRecord, Calls, LaneRecord, PollRecord, PositionRecord, Repair, Snapshot,
+    StreamRecord,
 };
 
 pub use rhythm::Rhythm;

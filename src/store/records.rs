@@ -84,6 +84,20 @@ pub struct PollRecord {
     pub attempts: u32,
     /// Whether the stream was caught up.
     pub done: bool,
+    /// The calls of the stream's resource that were counted then, by all who share it; `None` if none are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<Calls>,
+}
+
+/// The calls of a resource in the window that ended when this was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calls {
+    /// When the first of them was made: the window's start.
+    pub first: Timestamp,
+    /// When the last of them was made.
+    pub last: Timestamp,
+    /// How many they are.
+    pub used: u32,
 }
 
 impl PollRecord {

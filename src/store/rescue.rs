@@ -106,6 +106,7 @@ pub(super) fn records(root: &Path, now: Timestamp) -> Result<Records, StoreError
             attempted: now,
             attempts: 0,
             done: true,
+            calls: None,
         });
     }
     Ok(records)

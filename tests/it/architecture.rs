@@ -44,7 +44,8 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "poll",
         &[
-            "alert", "health", "http", "mimecast", "pause", "status", "store", "subject", "watch",
+            "alert", "clock", "health", "http", "mimecast", "pause", "status", "store", "subject",
+            "watch",
         ],
     ),
     (

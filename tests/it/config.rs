@@ -386,6 +386,42 @@ fn a_wrong_default_is_told_once_and_where_it_stands() {
 }
 
 #[test]
+fn a_quota_is_calls_in_a_time_and_a_simulator_has_none_unless_it_is_said() {
+    let quota = |lines: &str| {
+        let integration = with(lines)?;
+        let quota = integration.logs[0].log.quota;
+        Ok::<_, String>(quota.map(|quota| (quota.calls, quota.window.as_secs())))
+    };
+    assert_eq!(quota(""), Ok(Some((20, 60))));
+    let table = "[integration.log.audit]\nquota = ";
+    assert_eq!(quota(&format!("{table}\"5 / 1m\"")), Ok(Some((5, 60))));
+    let simulated = "base_url = \"http://127.0.0.1:1\"\n";
+    assert_eq!(quota(simulated), Ok(None));
+    let said = format!("{simulated}{table}\"7/2h\"");
+    assert_eq!(quota(&said), Ok(Some((7, 7200))));
+    let told = |value: &str| {
+        let told = quota(&format!("{table}{value}")).unwrap_err();
+        told.lines().next().unwrap().to_owned()
+    };
+    let all = [
+        "20",
+        "\"20\"",
+        "\"0/1m\"",
+        "\"-1/1m\"",
+        "\"20/1ms\"",
+        "\"20/min\"",
+    ];
+    assert_snapshot!(all.map(told).join("\n"), @r#"
+    config.toml:12:9: integration[acme].log.audit.quota: expected a number of calls and a time, such as "50/15m", found a number
+    config.toml:12:9: integration[acme].log.audit.quota: expected a number of calls and a time, such as "50/15m", found a string
+    config.toml:12:9: integration[acme].log.audit.quota: must be from 1 to 10000 calls, in a time from 1s to 1d
+    config.toml:12:9: integration[acme].log.audit.quota: expected a number of calls and a time, such as "50/15m", found a string
+    config.toml:12:9: integration[acme].log.audit.quota: must be from 1 to 10000 calls, in a time from 1s to 1d
+    config.toml:12:9: integration[acme].log.audit.quota: expected a duration such as "30s", "5m", "2h" or "7d"
+    "#);
+}
+
+#[test]
 fn conf_d_is_read_in_the_order_of_its_names() {
     let named = |name: &str| {
         INTEGRATION
@@ -590,11 +626,11 @@ enabled = true
     config.toml:9:27: integration[acme].log.siem-cg.types: "av" stands here twice; once is enough
     config.toml:10:8: integration[acme].log.siem-cg.mode: expected one of "batch", "stream", found "streams"; did you mean "stream"?
     config.toml:11:13: integration[acme].log.siem-cg.page_size: must be from 1 to 100
-    config.toml:12:1: integration[acme].log.siem-cg.compress: unknown key; known are "enabled", "interval", "mode", "page_size", "path", "start", "types"
+    config.toml:12:1: integration[acme].log.siem-cg.compress: unknown key; known are "enabled", "interval", "mode", "page_size", "path", "quota", "start", "types"
     config.toml:13:12: integration[acme].log.siem-cg.interval: 1 min is too short; expected at least 5 min from one poll of a log to the next
     config.toml:15:13: integration[acme].log.audit.page_size: is too large, or negative
     config.toml:16:8: integration[acme].log.audit.path: is not a path; expected one such as "/api/audit/get-audit-events", without a slash at its end
-    config.toml:17:1: integration[acme].log.audit.mode: unknown key; known are "enabled", "interval", "page_size", "path", "start"
+    config.toml:17:1: integration[acme].log.audit.mode: unknown key; known are "enabled", "interval", "page_size", "path", "quota", "start"
     config.toml:18:1: integration[acme].log.ttp-url: is none of this integration's logs; add it to logs, or remove the table
     config.toml:20:18: integration[acme].log.audits: unknown key; did you mean "audit"?
     11 problems in 1 file

@@ -16,7 +16,7 @@ use mimecast_collector::mimecast::log_types::{self, Api};
 use mimecast_collector::model::{IntegrationId, LaneId, OutputId, Position};
 use mimecast_collector::pause::Pause;
 use mimecast_collector::poll::config::{CredentialSource, IntegrationConfig, LogConfig};
-use mimecast_collector::poll::{Command, Poller, Room, Shared};
+use mimecast_collector::poll::{Budgets, Command, Poller, Room, Shared};
 use mimecast_collector::secret::{Secret, SecretSource};
 use mimecast_collector::simulator::{
     Account, Answer, Fault, Handle, Key, Options, Simulator, Target,
@@ -227,6 +227,7 @@ impl Bench {
         let shared = Shared {
             context: self.context.clone(),
             requests: Arc::new(Semaphore::new(4)),
+            budgets: Budgets::default(),
         };
         let room = Room::new(1 << 30, 1 << 30);
         let stored = store.snapshot().await.unwrap();

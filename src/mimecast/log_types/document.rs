@@ -12,9 +12,11 @@ What `logs` of an integration can name. A log type with event types is one strea
 \"Kept\" is how far back Mimecast keeps the log, and so how far back a first poll can go and how long a collector may be down
 before something is missing. Where slices of time overlap, the records of the overlap are compared with what is stored, and only new ones are
 delivered.
+\"Calls\" is how many calls of the path Mimecast takes in how long, as far as is known, and so how many are made at most; types with
+the same path share them. With the mode stream they are 300 in 1 h. The option quota says otherwise.
 
-| Log | API | What it is | How it is listed | Path | Time of the event | Kept | Overlap |
-| --- | --- | ---------- | ---------------- | ---- | ----------------- | ---- | ------- |
+| Log | API | What it is | How it is listed | Path | Time of the event | Kept | Overlap | Calls |
+| --- | --- | ---------- | ---------------- | ---- | ----------------- | ---- | ------- | ----- |
 ";
 
 /// The text of `docs/log-types.md`.
@@ -45,7 +47,7 @@ fn row(log: &LogType) -> String {
         show_duration(log.overlap)
     };
     format!(
-        "| `{}` | {} | {} | {} | `{}` | `{}` | {} | {overlap} |\n",
+        "| `{}` | {} | {} | {} | `{}` | `{}` | {} | {overlap} | {} in {} |\n",
         log.name,
         apis.join(", "),
         log.summary,
@@ -53,6 +55,8 @@ fn row(log: &LogType) -> String {
         log.path,
         log.time_field,
         show_duration(log.look_back),
+        log.quota.calls,
+        show_duration(log.quota.window),
     )
 }
 

@@ -1,12 +1,18 @@
 //! Reads `[integration.log.TYPE]`: what one log type of the integration above has otherwise.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::LogConfig;
 use super::read::{Server, interval};
+use crate::mimecast::budget::Quota;
 use crate::mimecast::log_types::{LOG_TYPES, Log, LogType, Paging};
-use crate::settings::{Table, did_you_mean, quoted};
-use crate::units::show_duration;
+use crate::settings::{Item, Setting, Table, Wrong, did_you_mean, quoted};
+use crate::units::{parse_duration, show_duration};
+
+/// The calls of a quota; each is remembered for its window.
+const QUOTA_CALLS: RangeInclusive<u32> = 1..=10_000;
+const QUOTA_WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
 /// What the integration says for all its logs.
 pub(super) struct Common<'s> {
@@ -68,6 +74,7 @@ fn log(mut table: Table<'_>, row: &'static LogType, common: &Common<'_>) -> Opti
     if let Some(path) = path(&mut table) {
         config.log.path = path.into();
     }
+    config.log.quota = quota(&mut table, common.server, config.log.quota);
     if !row.event_types.is_empty() {
         config.event_types = types(&mut table, row);
     }
@@ -93,6 +100,30 @@ fn page_size(table: &mut Table<'_>, row: &LogType) -> u32 {
         table.reject("page_size", text);
     }
     size
+}
+
+/// Nobody counts the calls of a simulator, unless the configuration says so.
+fn quota(table: &mut Table<'_>, server: Option<&Server>, usual: Option<Quota>) -> Option<Quota> {
+    let is_simulated = server.is_some_and(|server| server.is_loopback);
+    table
+        .optional("quota")
+        .or_else(|| usual.filter(|_| !is_simulated))
+}
+
+impl Setting for Quota {
+    const EXPECTED: &'static str = "a number of calls and a time, such as \"50/15m\"";
+
+    fn read(item: &Item<'_>) -> Result<Self, Wrong> {
+        let text = item.text()?;
+        let (calls, window) = text.split_once('/').ok_or(Wrong::Kind)?;
+        let calls = calls.trim().parse().map_err(|_| Wrong::Kind)?;
+        let window = parse_duration(window)?;
+        if !QUOTA_CALLS.contains(&calls) || !QUOTA_WINDOW.contains(&window) {
+            let text = "must be from 1 to 10000 calls, in a time from 1s to 1d";
+            return Err(text.into());
+        }
+        Ok(Self { calls, window })
+    }
 }
 
 fn path(table: &mut Table<'_>) -> Option<String> {

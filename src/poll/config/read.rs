@@ -161,7 +161,7 @@ fn given_server(item: &Item<'_>) -> Option<Server> {
 
 pub(super) struct Server {
     url: String,
-    is_loopback: bool,
+    pub(super) is_loopback: bool,
 }
 
 impl Server {

@@ -1,5 +1,6 @@
 //! The whole program against a simulator: what is promised to operators, proved from outside.
 
+mod budget;
 mod delivery;
 mod harness;
 mod ledger;

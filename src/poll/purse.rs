@@ -1,0 +1,136 @@
+//! The budgets of all credentials, and the part of them that one integration spends.
+//!
+//! Mimecast counts the calls of a function by credential, so integrations that have the same credential have the same budgets. They
+//! outlive a reload.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::mimecast::budget::{Allowance, Budget, Share};
+use crate::model::{IntegrationId, StreamId, Timestamp};
+use crate::secret::Fingerprint;
+use crate::store::Calls;
+
+/// The budgets of all credentials; clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Budgets(Arc<Mutex<BTreeMap<Key, Budget>>>);
+
+/// A credential's fingerprint, and the path of a function.
+type Key = (String, Arc<str>);
+
+/// The budgets of one credential; clones are the same.
+#[derive(Clone, Debug)]
+pub(super) struct Purse {
+    budgets: Budgets,
+    credential: String,
+}
+
+impl Budgets {
+    pub(super) fn of(&self, credential: &Fingerprint) -> Purse {
+        Purse {
+            budgets: self.clone(),
+            credential: credential.to_string(),
+        }
+    }
+}
+
+impl Purse {
+    /// Forgets the streams of an integration, which may have been configured otherwise.
+    pub(super) fn leave(&self, integration: &IntegrationId) {
+        let mut budgets = self
+            .budgets
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for budget in budgets.values_mut() {
+            budget.leave(|stream| stream.integration == *integration);
+        }
+    }
+
+    /// Gives a stream its share of a function's budget.
+    pub(super) fn share(&self, path: &Arc<str>, stream: &StreamId, share: Share) {
+        self.with(path, |budget| budget.share(stream, share));
+    }
+
+    /// Counts what an earlier process has called, where this one has not called yet.
+    pub(super) fn restore(&self, path: &Arc<str>, calls: Calls, now: Timestamp) {
+        self.with(path, |budget| {
+            if budget.used(now).is_none() {
+                budget.restore(calls.used, calls.last.min(now));
+            }
+        });
+    }
+
+    /// When a stream may call the function at the earliest.
+    pub(super) fn next(&self, path: &Arc<str>, stream: &StreamId, now: Timestamp) -> Timestamp {
+        self.with(path, |budget| budget.next(stream, now))
+    }
+
+    /// Takes a call.
+    ///
+    /// # Errors
+    /// When to ask again.
+    pub(super) fn take(
+        &self,
+        path: &Arc<str>,
+        stream: &StreamId,
+        now: Timestamp,
+    ) -> Result<(), Timestamp> {
+        self.with(path, |budget| budget.take(stream, now))
+    }
+
+    /// Hears what an answer of the function says.
+    pub(super) fn tell(&self, path: &Arc<str>, said: Allowance, now: Timestamp) {
+        self.with(path, |budget| budget.tell(said, now));
+    }
+
+    /// What to make durable.
+    pub(super) fn calls(&self, path: &Arc<str>, now: Timestamp) -> Option<Calls> {
+        let (first, last, used) = self.with(path, |budget| budget.used(now))?;
+        Some(Calls { first, last, used })
+    }
+
+    fn with<T>(&self, path: &Arc<str>, work: impl FnOnce(&mut Budget) -> T) -> T {
+        // A budget is whole after each of its functions, so a panic elsewhere leaves nothing half done.
+        let mut budgets = self
+            .budgets
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let key = (self.credential.clone(), Arc::clone(path));
+        work(budgets.entry(key).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::mimecast::budget::Quota;
+
+    #[test]
+    fn integrations_with_one_credential_share_its_budgets() {
+        let budgets = Budgets::default();
+        let print = |secret| Fingerprint::of(b"key", &[secret]);
+        let path: Arc<str> = "/a".into();
+        let now = Timestamp::from_millis(0);
+        let share = Share {
+            quota: Some(Quota {
+                calls: 1,
+                window: Duration::from_secs(60),
+            }),
+            interval: None,
+        };
+        let stream = |name| StreamId::new(&IntegrationId::new(name).unwrap(), "audit", "");
+        for (name, secret) in [("one", "x"), ("two", "x"), ("three", "y")] {
+            budgets
+                .of(&print(secret))
+                .share(&path, &stream(name), share);
+        }
+        let take = |name, secret| budgets.of(&print(secret)).take(&path, &stream(name), now);
+        assert!(take("one", "x").is_ok());
+        assert!(take("two", "x").is_err());
+        assert!(take("three", "y").is_ok());
+    }
+}
