@@ -15,14 +15,14 @@ use crate::config::Config;
 use crate::control::{ControlError, Handler, Request, Server, socket_path, state_socket};
 use crate::ledger;
 use crate::mimecast::client::Limits;
-use crate::model::{OutputId, StreamId};
+use crate::model::{LaneId, OutputId, StreamId};
 use crate::poll::{Budgets, Shared};
 use crate::settings::Problems;
 use crate::signals::Signal;
-use crate::status::{Report, SpoolReport, Status};
+use crate::status::{ReplayReport, Report, SpoolReport, Status};
 use crate::store::{PositionRecord, Snapshot, Store, StoreError};
 use crate::subject::Context;
-use crate::supervisor::{Order, PrepareError, Supervisor, flatten, prepare};
+use crate::supervisor::{Order, PrepareError, ReplayWish, Supervisor, flatten, prepare};
 use crate::systemd::Manager;
 use crate::upkeep::Upkeep;
 
@@ -218,7 +218,7 @@ async fn reload(
 #[derive(Debug)]
 struct Ask {
     order: Order,
-    reply: oneshot::Sender<Result<String, String>>,
+    reply: oneshot::Sender<Result<serde_json::Value, String>>,
 }
 
 /// Answers the control socket.
@@ -248,6 +248,30 @@ impl Handler for Desk {
                 let duration = seconds.map(Duration::from_secs);
                 self.order(Order::Pause { name, duration }).await
             }
+            Request::Replay {
+                integration,
+                log,
+                from,
+                to,
+                output,
+                dry_run,
+            } => {
+                let wish = ReplayWish {
+                    integration,
+                    log,
+                    from,
+                    to,
+                    output,
+                    dry_run,
+                };
+                self.order(Order::Replay(wish)).await
+            }
+            Request::Replays => {
+                let stored = self.context.store.snapshot().await;
+                let stored = stored.map_err(|_| STOPPING.to_owned())?;
+                serde_json::to_value(replays(&stored)).map_err(|e| e.to_string())
+            }
+            Request::CancelReplay { number } => self.order(Order::CancelReplay { number }).await,
         }
     }
 }
@@ -259,8 +283,7 @@ impl Desk {
         let (reply, answer) = oneshot::channel();
         let asked = self.asks.send(Ask { order, reply }).await;
         asked.map_err(|_| STOPPING.to_owned())?;
-        let said = answer.await.map_err(|_| STOPPING.to_owned())??;
-        Ok(said.into())
+        answer.await.map_err(|_| STOPPING.to_owned())?
     }
 }
 
@@ -303,6 +326,54 @@ fn report(context: &Context, stored: &Snapshot, spool_limit: u64) -> Report {
         }
     }
     report
+}
+
+/// The replays that are not over, the streams of one together.
+fn replays(stored: &Snapshot) -> Vec<ReplayReport> {
+    let mut replays: BTreeMap<u64, (ReplayReport, u64)> = BTreeMap::new();
+    for (key, record) in &stored.streams {
+        let Some(stream) = StreamId::parse(key) else {
+            continue;
+        };
+        let (Some(number), Some(replay)) = (stream.replay, &record.replay) else {
+            continue;
+        };
+        let fetched = match record.newest {
+            _ if record.poll.is_some_and(|poll| poll.done) => 100,
+            Some(newest) => {
+                let span = replay.to.since(replay.from).as_secs().max(1);
+                (newest.since(replay.from).as_secs().saturating_mul(100) / span).min(99)
+            }
+            None => 0,
+        };
+        let lane = LaneId::stream(&stream);
+        let stored_events = stored.lanes.get(&lane).map_or(0, |lane| lane.events);
+        let positions = stored.positions.iter();
+        let positions = positions.filter(|((_, of), _)| *of == lane);
+        let behind = positions.map(|(_, at)| stored_events.saturating_sub(at.passed));
+        let new = ReplayReport {
+            number,
+            integration: stream.integration,
+            log: stream.log.to_string(),
+            from: replay.from,
+            to: replay.to,
+            output: replay.output.clone(),
+            fetched_percent: 0,
+            events: 0,
+            backlog: 0,
+        };
+        let (report, streams) = replays.entry(number).or_insert((new, 0));
+        // The mean, kept as a sum until all are there.
+        report.fetched_percent += fetched;
+        report.events += record.events;
+        report.backlog += behind.max().unwrap_or(0);
+        *streams += 1;
+    }
+    let mean = |(mut report, streams): (ReplayReport, u64)| {
+        report.fetched_percent /= streams.max(1);
+        report
+    };
+    replays.into_values().map(mean).collect()
 }
 
 /// The line a minute by which a reader of the log sees that all is well, or what is not; gives its sentence.

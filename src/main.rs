@@ -97,6 +97,19 @@ async fn obey(command: Command) -> anyhow::Result<()> {
             let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
             Ok(cli::pause::run(&socket, &ask.name, ask.duration, &mut stdout).await?)
         }
+        Command::Replay(ask) => {
+            let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
+            match ask.wish() {
+                cli::ReplayWish::List => Ok(cli::replay::list(&socket, &mut stdout).await?),
+                cli::ReplayWish::Cancel(number) => {
+                    Ok(cli::replay::cancel(&socket, number, &mut stdout).await?)
+                }
+                cli::ReplayWish::Begin(request) => {
+                    let on_terminal = stdout.is_terminal();
+                    Ok(cli::replay::run(&socket, &request, on_terminal, &mut stdout).await?)
+                }
+            }
+        }
         Command::Explain(ask) => Ok(cli::explain::run(&ask.code, &mut stdout)?),
         Command::Demo(wish) => {
             let clock = demo::clock(Clock::system().wall());

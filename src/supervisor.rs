@@ -3,12 +3,17 @@
 //! A new configuration is prepared whole, with all that can fail, before anything is stopped; then only the entries that differ are stopped
 //! and started again. An entry is never changed in place.
 
+mod replays;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+
+pub use replays::ReplayWish;
 
 use crate::alert::Renewal;
 use crate::config::{Config, Spool};
@@ -66,6 +71,13 @@ pub enum Order {
         name: String,
         /// For how long; `None` until it is resumed.
         duration: Option<Duration>,
+    },
+    /// Fetch a span of time again, or say what that would be.
+    Replay(ReplayWish),
+    /// Give up a replay.
+    CancelReplay {
+        /// Its number.
+        number: u64,
     },
 }
 
@@ -319,11 +331,11 @@ impl Supervisor {
         self.pollers.insert(config.id, entry);
     }
 
-    /// Does what a person asks for, and says in a sentence that it did.
+    /// Does what a person asks for, and says that it did.
     ///
     /// # Errors
     /// The store's. The inner one says that there is nothing of that name, with the names there are.
-    pub async fn obey(&self, order: Order) -> Result<Result<String, String>, StoreError> {
+    pub async fn obey(&self, order: Order) -> Result<Result<Value, String>, StoreError> {
         let Context { store, clock, .. } = &self.shared.context;
         let (name, pause, said) = match order {
             Order::Resume { name } => (name, None, "is tried again now".to_owned()),
@@ -336,6 +348,8 @@ impl Supervisor {
                 };
                 (name, Some(Pause { since, until }), said)
             }
+            Order::Replay(wish) => return self.replay(wish).await,
+            Order::CancelReplay { number } => return self.cancel_replay(number).await,
         };
         let mut found = false;
         let pollers = self.pollers.iter().filter(|(id, _)| id.as_str() == name);
@@ -362,7 +376,7 @@ impl Supervisor {
         }
         if found {
             tracing::info!(name, "{said}, as a person asked");
-            return Ok(Ok(format!("{name} {said}")));
+            return Ok(Ok(format!("{name} {said}").into()));
         }
         let names = self.pollers.keys().map(IntegrationId::as_str);
         let names = names.chain(self.workers.keys().map(OutputId::as_str));

@@ -8,6 +8,7 @@ mod exit;
 pub mod explain;
 pub mod ledger;
 pub mod pause;
+pub mod replay;
 pub mod resume;
 pub mod simulate;
 pub mod status;
@@ -22,7 +23,9 @@ use tracing::Level;
 
 pub use exit::Exit;
 
+use crate::control::Request;
 use crate::logging::Format;
+use crate::model::Timestamp;
 
 const CONFIG: &str = "/etc/mimecast-collector/config.toml";
 
@@ -80,6 +83,11 @@ pub enum Command {
     Resume(Resume),
     /// Leave an integration or output alone, for a while or until it is resumed; a restart does not end it.
     Pause(Pause),
+    /// Fetch a span of time again, beside the live traffic, and deliver it marked as replayed.
+    ///
+    /// Live streams come first and stand where they stood. Ctrl-C ends this command only: the replay goes on, also after a restart of the
+    /// collector, until it is delivered or cancelled. Its events have the event ids of the originals.
+    Replay(Replay),
     /// Say what an error code means, what the collector does about it, and what you can do.
     Explain(Explain),
     /// Collect from a built-in simulator and write the events to standard output; needs no account and no configuration.
@@ -164,6 +172,71 @@ pub struct Pause {
     /// Where the configuration is, which says where the collector listens.
     #[command(flatten)]
     pub file: ConfigFile,
+}
+
+/// The options of `replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The integration, by its name in the configuration [default: none, it must be given].
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["list", "cancel"])]
+    pub integration: Option<String>,
+    /// The log type [default: none, it must be given].
+    #[arg(long, value_name = "TYPE", required_unless_present_any = ["list", "cancel"])]
+    pub log: Option<String>,
+    /// The first moment, such as 2026-01-06T09:00:00Z or 2026-01-06 [default: none, it must be given].
+    #[arg(long, value_name = "TIME", value_parser = replay::read_time, required_unless_present_any = ["list", "cancel"])]
+    pub from: Option<Timestamp>,
+    /// The moment behind the last one, written likewise [default: none, it must be given].
+    #[arg(long, value_name = "TIME", value_parser = replay::read_time, required_unless_present_any = ["list", "cancel"])]
+    pub to: Option<Timestamp>,
+    /// The one output that gets the events [default: all].
+    #[arg(long, value_name = "NAME")]
+    pub output: Option<String>,
+    /// Say what would be asked, and ask nothing [default: ask].
+    #[arg(long)]
+    pub dry_run: bool,
+    /// List the replays that are not over, and do nothing else [default: begin one].
+    #[arg(long, conflicts_with = "cancel")]
+    pub list: bool,
+    /// Give up the replay of this number [default: begin one].
+    #[arg(long, value_name = "NUMBER")]
+    pub cancel: Option<u64>,
+    /// Where the configuration is, which says where the collector listens.
+    #[command(flatten)]
+    pub file: ConfigFile,
+}
+
+/// What `replay` is to do.
+#[derive(Debug)]
+pub enum ReplayWish {
+    /// List those that are not over.
+    List,
+    /// Give one up.
+    Cancel(u64),
+    /// Begin one, or say what it would be.
+    Begin(Request),
+}
+
+impl Replay {
+    /// What the options ask for.
+    #[must_use]
+    pub fn wish(self) -> ReplayWish {
+        match (self.cancel, self.integration, self.log, self.from, self.to) {
+            (Some(number), ..) => ReplayWish::Cancel(number),
+            (None, Some(integration), Some(log), Some(from), Some(to)) if !self.list => {
+                ReplayWish::Begin(Request::Replay {
+                    integration,
+                    log,
+                    from,
+                    to,
+                    output: self.output,
+                    dry_run: self.dry_run,
+                })
+            }
+            // All four are required where neither of the others is.
+            (None, ..) => ReplayWish::List,
+        }
+    }
 }
 
 /// The options of `explain`.
@@ -329,6 +402,8 @@ mod tests {
                     is mended; end a pause
           pause     Leave an integration or output alone, for a while or until it is
                     resumed; a restart does not end it
+          replay    Fetch a span of time again, beside the live traffic, and deliver it
+                    marked as replayed
           explain   Say what an error code means, what the collector does about it, and
                     what you can do
           demo      Collect from a built-in simulator and write the events to standard

@@ -6,7 +6,7 @@
 //! > {"version":1,"command":"resume","name":"acme-uk"}
 //! < {"version":1,"ok":"acme-uk is tried again now"}
 //! > {"version":1,"command":"fly"}
-//! < {"version":1,"error":"unknown variant `fly`, expected one of `status`, `ledger`, `resume`, `pause`"}
+//! < {"version":1,"error":"unknown variant `fly`, expected one of `status`, `ledger`, `resume`, `pause`, …"}
 //! ```
 //!
 //! Who may open the socket may ask everything: its rights are the authentication, so it belongs to the collector's user and
@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::model::Timestamp;
 
 pub use client::ask;
 pub use server::{Handler, Server};
@@ -50,6 +52,30 @@ pub enum Request {
         /// For how long; until it is resumed if this is missing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seconds: Option<u64>,
+    },
+    /// Fetch a span of time again; answered with its number, the least requests that it takes, and a sentence for people.
+    Replay {
+        /// The integration's name.
+        integration: String,
+        /// The log type's name.
+        log: String,
+        /// The first moment.
+        from: Timestamp,
+        /// The moment behind the last one.
+        to: Timestamp,
+        /// The one output that it is for; all if this is missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<String>,
+        /// Whether only to say what would be asked.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// The replays that are not over; answered with a list of [`ReplayReport`](crate::status::ReplayReport).
+    Replays,
+    /// Give up a replay; answered with a sentence for people.
+    CancelReplay {
+        /// Its number.
+        number: u64,
     },
 }
 

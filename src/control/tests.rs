@@ -22,6 +22,9 @@ impl Handler for Echo {
             Request::Status | Request::Ledger => Ok(json!({ "fine": true })),
             Request::Resume { name } if name == "nobody" => Err("nobody is unknown".to_owned()),
             Request::Resume { name } | Request::Pause { name, .. } => Ok(json!(name)),
+            Request::Replay { log, .. } => Ok(json!(log)),
+            Request::Replays => Ok(json!([])),
+            Request::CancelReplay { number } => Ok(json!(number)),
         }
     }
 }
@@ -123,7 +126,7 @@ async fn hostile_lines_are_answered_and_cost_nobody_else_anything() {
         ),
         (
             "{\"version\":1,\"command\":\"fly\"}\n",
-            "expected one of `status`, `ledger`, `resume`, `pause`",
+            "expected one of `status`, `ledger`, `resume`, `pause`, `replay`, `replays`, `cancel_replay`",
         ),
         ("{\"version\":1}\n", "missing field `command`"),
         (

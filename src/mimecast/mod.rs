@@ -32,6 +32,8 @@ pub struct Job {
     pub cursor: Option<Cursor>,
     /// Where a first poll begins, by the wall clock.
     pub start: Timestamp,
+    /// Where it ends, by the wall clock; `None` for a stream that goes on. Types that cannot be asked for less go beyond it.
+    pub until: Option<Timestamp>,
     /// When the poll began that this step belongs to; the same for all its steps, also after a restart.
     pub polled: Timestamp,
     /// The longest slice of time to ask for; types without slices do not look at it.

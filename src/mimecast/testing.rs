@@ -146,6 +146,7 @@ pub(crate) fn job(log: &str, event_type: &str) -> Job {
         log: log.into(),
         cursor: None,
         start: NOW - Duration::from_secs(3 * 86_400),
+        until: None,
         polled: NOW,
         slice: Duration::from_secs(86_400),
     }

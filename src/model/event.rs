@@ -115,7 +115,7 @@ pub trait Sink: Send + 'static {
 pub enum Counted {
     /// A record was read.
     Read,
-    /// It was stored already, by an earlier listing.
+    /// It is left out: it was stored already, by an earlier listing, or lies outside what a replay is to fetch.
     Known,
     /// A file was read to its end.
     FileFetched,

@@ -85,6 +85,8 @@ pub struct StreamId {
     pub log: Arc<str>,
     /// The vendor's name of the event type, such as `url protect`; empty if the log type has none.
     pub event_type: Arc<str>,
+    /// The number of the replay that it is part of; `None` for the live stream. A replay is a stream of its own, with an end.
+    pub replay: Option<u64>,
 }
 
 impl StreamId {
@@ -95,6 +97,16 @@ impl StreamId {
             integration: integration.clone(),
             log: log.into(),
             event_type: event_type.into(),
+            replay: None,
+        }
+    }
+
+    /// The same logs once more, as a part of replay `number`.
+    #[must_use]
+    pub fn replayed(&self, number: u64) -> Self {
+        Self {
+            replay: Some(number),
+            ..self.clone()
         }
     }
 
@@ -103,18 +115,30 @@ impl StreamId {
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, '/');
         let integration = IntegrationId::new(parts.next()?).ok()?;
-        let log = parts.next().filter(|log| !log.is_empty())?;
-        Some(Self::new(&integration, log, parts.next().unwrap_or("")))
+        let log = parts.next()?;
+        let (log, replay) = match log.split_once('@') {
+            Some((log, number)) => (log, Some(number.parse().ok()?)),
+            None => (log, None),
+        };
+        let event_type = parts.next().unwrap_or("");
+        (!log.is_empty()).then(|| Self {
+            replay,
+            ..Self::new(&integration, log, event_type)
+        })
     }
 
-    /// The log type with its event type, without the integration: `siem-cg/url protect`.
+    /// The log type with its event type, without the integration: `siem-cg/url protect`, or `siem-cg@7/url protect` in replay 7.
     #[must_use]
     pub fn log_and_type(&self) -> String {
-        if self.event_type.is_empty() {
-            self.log.to_string()
-        } else {
-            format!("{}/{}", self.log, self.event_type)
+        let mut text = self.log.to_string();
+        if let Some(number) = self.replay {
+            text.push_str(&format!("@{number}"));
         }
+        if !self.event_type.is_empty() {
+            text.push('/');
+            text.push_str(&self.event_type);
+        }
+        text
     }
 }
 
@@ -297,6 +321,16 @@ mod tests {
             let stream = StreamId::new(&integration(), log, kind);
             assert_eq!(StreamId::parse(&stream.to_string()), Some(stream));
         }
+        let replay = StreamId::new(&integration(), "siem-cg", "url protect").replayed(7);
+        assert_eq!(replay.to_string(), "acme-uk/siem-cg@7/url protect");
+        for replay in [
+            replay,
+            StreamId::new(&integration(), "audit", "").replayed(7),
+        ] {
+            assert_eq!(StreamId::parse(&replay.to_string()), Some(replay.clone()));
+            assert_eq!(LaneId::stream(&replay).source(), Some(replay));
+        }
+        assert_eq!(StreamId::parse("acme-uk/audit@x"), None);
         assert_eq!(StreamId::parse("acme-uk"), None);
         assert_eq!(StreamId::parse("@collector"), None);
     }

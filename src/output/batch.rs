@@ -62,6 +62,14 @@ impl Batch {
             .map_or("collector", |stream| &stream.log)
     }
 
+    /// Whether a person had the events fetched again.
+    #[must_use]
+    pub fn is_replay(&self) -> bool {
+        self.stream
+            .as_ref()
+            .is_some_and(|stream| stream.replay.is_some())
+    }
+
     /// The events.
     #[must_use]
     pub fn records(&self) -> &[Record] {

@@ -3,7 +3,7 @@
 //! ```json
 //! {"event_id":"…","time":"2026-01-06T09:08:07.000Z","integration":"acme-uk","log":"siem-cg","type":"receipt","event":{…}}
 //! ```
-//! Events are accepted once they are written and flushed: a reader that goes away with lines in its pipe loses them.
+//! Events of a replay have `"replayed":true` besides. Events are accepted once they are written and flushed: a reader that goes away with lines in its pipe loses them.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,8 +62,13 @@ fn write(writer: &mut impl Write, batch: &Batch) -> io::Result<()> {
 }
 
 fn lines(batch: &Batch) -> io::Result<Vec<u8>> {
+    let replayed = if batch.is_replay() {
+        r#","replayed":true"#
+    } else {
+        ""
+    };
     let labels = format!(
-        r#","integration":{},"log":{},"type":"#,
+        r#"{replayed},"integration":{},"log":{},"type":"#,
         quoted(batch.integration()),
         quoted(batch.log())
     );

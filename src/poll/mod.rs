@@ -7,6 +7,7 @@ mod gate;
 mod heartbeat;
 mod poller;
 mod purse;
+pub mod replay;
 mod retention;
 mod room;
 mod schedule;
@@ -29,6 +30,8 @@ use crate::subject::Context;
 pub enum Command {
     /// A person says that what was wrong has been mended: try again now.
     Resume,
+    /// A replay has begun or is cancelled; it is durable already.
+    Replays,
     /// A person wants no polls for a while; it is durable already.
     Pause(Pause),
 }

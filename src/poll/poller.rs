@@ -4,6 +4,8 @@
 //! results come home to the loop, which alone steps the machines and starts the next fetch. So there are no locks and no half-updated
 //! states, and a slow log type does not hold up the others. Dropping the task at any point loses nothing.
 
+mod replays;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,12 +13,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::config::IntegrationConfig;
+use super::config::{IntegrationConfig, LogConfig};
 use super::gate::{FetchGate, PollGate};
 use super::heartbeat::{Beating, Heartbeat};
 use super::purse::Purse;
+use super::replay::Within;
 use super::room::Room;
-use super::stream::{Stream, restore, share};
+use super::stream::{Stream, replays, restore, share};
 use super::{Command, Shared, schedule};
 use crate::alert::{About, Renewal};
 use crate::health::machine::Attempt;
@@ -48,6 +51,8 @@ pub struct Poller<S> {
     /// By the function of the API that Mimecast counts calls of.
     resources: BTreeMap<Arc<str>, Subject>,
     streams: Vec<Stream>,
+    /// What replays can be of.
+    logs: Vec<LogConfig>,
     fetches: JoinSet<Done>,
     /// Grows with each change of the credential's state, so that late news is recognised.
     epoch: u64,
@@ -104,22 +109,17 @@ impl<S: Source> Poller<S> {
                 .entry(Arc::clone(path))
                 .or_insert_with(|| load(format!("resource {id} {path}"), Some(path.to_string())));
             for stream in log.streams(&id) {
-                let record = stored.streams.get(&stream.to_string());
-                let poll = record.and_then(|record| record.poll);
                 share(&purse, log, &stream);
                 let mut subject = load(format!("stream {stream}"), Some(stream.log_and_type()));
+                let record = stored.streams.get(&stream.to_string());
                 subject.may_lack(record.is_none_or(|record| record.cursor.is_none()));
-                streams.push(Stream {
-                    poll,
-                    reached: record.and_then(|record| record.newest.or(record.origin)),
-                    subject,
-                    id: stream,
-                    config: log.clone(),
-                    fresh: false,
-                    running: false,
-                    last_success: None,
-                });
+                streams.push(Stream::load(stream, log, subject, stored));
             }
+        }
+        for (stream, log) in replays(&config.logs, &id, stored) {
+            share(&purse, log, &stream);
+            let subject = load(format!("stream {stream}"), Some(stream.log_and_type()));
+            streams.push(Stream::load(stream, log, subject, stored));
         }
         restore(&purse, &streams, now);
         Self {
@@ -135,6 +135,7 @@ impl<S: Source> Poller<S> {
             room,
             resources,
             streams,
+            logs: config.logs.clone(),
             fetches: JoinSet::new(),
             epoch: 0,
             proven: false,
@@ -207,6 +208,7 @@ impl<S: Source> Poller<S> {
         for subject in subjects.chain([&mut self.credential]) {
             subject.tick(store, now).await?;
         }
+        self.end_replays(now).await?;
         if self.heartbeat.at > now {
             return Ok(());
         }
@@ -214,7 +216,8 @@ impl<S: Source> Poller<S> {
         let shared: Vec<_> = resources.chain([self.condition()]).collect();
         let beating =
             |s: &Stream| Beating::of(&s.id, &s.config.log, &s.subject, s.poll, s.last_success);
-        let streams: Vec<_> = self.streams.iter().map(beating).collect();
+        let live = self.streams.iter().filter(|stream| stream.replay.is_none());
+        let streams: Vec<_> = live.map(beating).collect();
         self.heartbeat
             .beat(&self.context.store, shared, streams, now)
             .await
@@ -242,6 +245,7 @@ impl<S: Source> Poller<S> {
                 self.set_gate(self.context.clock.now());
                 Ok(())
             }
+            Command::Replays => self.take_up_replays().await,
             // What else is wrong is looked at when its time has come.
             Command::Resume if self.pause.is_some() => self.end_pause().await,
             Command::Resume => {
@@ -271,12 +275,7 @@ impl<S: Source> Poller<S> {
 
     /// The earliest time at which all that concerns a stream allows its next step; `None` if only a person can bring it about.
     fn ready(&self, stream: &Stream, now: Timestamp) -> Option<Timestamp> {
-        let due = schedule::due(
-            stream.poll.as_ref(),
-            stream.config.interval,
-            stream.fresh,
-            now,
-        );
+        let due = stream.due(now)?;
         let resource = self.resources.get(&stream.config.log.path);
         let subjects = [Some(&self.credential), resource, Some(&stream.subject)];
         let mut ready = due;
@@ -343,7 +342,9 @@ impl<S: Source> Poller<S> {
         let known = store.stream(&stream.id).await?;
         stream.reached = known.newest.or(known.origin);
         let sink = store.writer(&stream.id).await?;
+        let replay = stream.replay.as_ref();
         let job = Job {
+            until: replay.map(|replay| replay.to),
             stream: stream.id.clone(),
             log: stream.config.log.clone(),
             cursor: sink.cursor().cloned(),
@@ -351,6 +352,7 @@ impl<S: Source> Poller<S> {
             polled: stream.poll.map_or(now, |poll| poll.started),
             slice: schedule::slice(stream.poll.as_ref()),
         };
+        let sink = Within::new(sink, &stream.id, job.log.paging, replay);
         let (source, gate) = (
             Arc::clone(&self.source),
             self.gate
@@ -545,7 +547,10 @@ impl<S: Source> Poller<S> {
         let subjects = streams.chain(self.resources.values());
         let ticks = subjects.chain([&self.credential]).map(Subject::next_tick);
         let pause = self.pause.and_then(|pause| pause.until);
-        let others = [self.next_fetch(), pause, Some(self.heartbeat.at)];
+        let now = self.context.clock.now();
+        let ending = self.streams.iter().any(|stream| stream.is_ending(now));
+        let ending = ending.then(|| now + replays::ENDED_WITHIN);
+        let others = [self.next_fetch(), pause, ending, Some(self.heartbeat.at)];
         ticks.chain(others).flatten().min()
     }
 
@@ -572,7 +577,7 @@ impl<S: Source> Poller<S> {
             report.condition = self.condition();
             report.resources = resources;
         });
-        for stream in &self.streams {
+        for stream in self.streams.iter().filter(|stream| stream.replay.is_none()) {
             self.context.status.stream(&stream.id, |report| {
                 report.condition = stream.subject.condition();
                 report.polling = stream.running;

@@ -47,6 +47,18 @@ impl Purse {
         }
     }
 
+    /// Forgets one stream.
+    pub(super) fn forget(&self, gone: &StreamId) {
+        let mut budgets = self
+            .budgets
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for budget in budgets.values_mut() {
+            budget.leave(|stream| stream == gone);
+        }
+    }
+
     /// Gives a stream its share of a function's budget.
     pub(super) fn share(&self, path: &Arc<str>, stream: &StreamId, share: Share) {
         self.with(path, |budget| budget.share(stream, share));

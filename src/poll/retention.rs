@@ -138,6 +138,7 @@ mod tests {
                 attempted: NOW,
                 attempts: 0,
                 done: false,
+                calls: None,
             }),
             ..fetched(NOW - DAY * 6)
         };

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::config::LogConfig;
 use super::purse::Purse;
-use super::urgency;
+use super::{schedule, urgency};
 use crate::mimecast::budget::Share;
-use crate::model::{StreamId, Timestamp};
-use crate::store::{PollRecord, StoreError};
+use crate::model::{IntegrationId, StreamId, Timestamp};
+use crate::store::{PollRecord, Replay, Snapshot, StoreError};
 use crate::subject::{Context, Subject};
 
 /// What is read once more when a cursor is lost: files can hold events that are older than those of the files before.
@@ -27,17 +27,66 @@ pub(super) struct Stream {
     pub(super) last_success: Option<Timestamp>,
     /// By the wall clock, up to where it is known to have been fetched.
     pub(super) reached: Option<Timestamp>,
+    /// What is to be fetched again; `None` for a live stream.
+    pub(super) replay: Option<Replay>,
+    /// A replay that is over, and forgotten by the store.
+    pub(super) gone: bool,
     pub(super) subject: Subject,
 }
 
 impl Stream {
+    /// Takes up a stream where `stored` says that it stands.
+    pub(super) fn load(
+        id: StreamId,
+        config: &LogConfig,
+        subject: Subject,
+        stored: &Snapshot,
+    ) -> Self {
+        let record = stored.streams.get(&id.to_string());
+        Self {
+            poll: record.and_then(|record| record.poll),
+            reached: record.and_then(|record| record.newest.or(record.origin)),
+            replay: record.and_then(|record| record.replay.clone()),
+            gone: false,
+            subject,
+            id,
+            config: config.clone(),
+            fresh: false,
+            running: false,
+            last_success: None,
+        }
+    }
+
+    /// When the next step is due, whatever the states of health say; `None` if nothing is to be asked any more.
+    pub(super) fn due(&self, now: Timestamp) -> Option<Timestamp> {
+        let poll = self.poll.as_ref();
+        if let Some(replay) = &self.replay
+            && (self.gone || replay.cancelled || poll.is_some_and(|poll| poll.done))
+        {
+            return None;
+        }
+        Some(schedule::due(poll, self.config.interval, self.fresh, now))
+    }
+
+    /// Whether a replay waits to be forgotten.
+    pub(super) fn is_ending(&self, now: Timestamp) -> bool {
+        self.replay.is_some() && !self.gone && !self.running && self.due(now).is_none()
+    }
+
     /// Whether its last call is an interval ago, so that it comes before those that only have more.
     pub(super) fn is_late(&self, now: Timestamp) -> bool {
+        if self.replay.is_some() {
+            return false;
+        }
         let last = self.poll.map(|poll| poll.attempted);
         !self.fresh || last.is_none_or(|last| now.since(last) >= self.config.interval)
     }
 
     pub(super) fn retention_left(&self, now: Timestamp, wall: Timestamp) -> Duration {
+        if self.replay.is_some() {
+            // Live streams come first.
+            return Duration::MAX;
+        }
         let look_back = self.config.log.look_back;
         urgency::retention_left(self.poll.as_ref(), self.reached, look_back, (now, wall))
     }
@@ -48,6 +97,10 @@ impl Stream {
     /// The store's.
     pub(super) async fn read_by_time(&self, context: &Context) -> Result<(), StoreError> {
         let store = &context.store;
+        if let Some(replay) = &self.replay {
+            tracing::warn!(stream = %self.id, "Mimecast no longer knows the replay's cursor: it begins again, and some arrive twice");
+            return store.reset(&self.id, None, Some(replay.from)).await;
+        }
         let known = store.stream(&self.id).await?;
         let look_back = context.clock.wall() - self.config.log.look_back;
         let newest = known.newest.map(|at| at - READ_AGAIN);
@@ -69,7 +122,8 @@ impl Stream {
 pub(super) fn share(purse: &Purse, log: &LogConfig, stream: &StreamId) {
     let share = Share {
         quota: log.log.quota,
-        interval: Some(log.interval),
+        // One call a window is a replay's share.
+        interval: stream.replay.is_none().then_some(log.interval),
     };
     let each = log.log.paging.each().map(|each| Arc::from(each.path));
     for path in [Some(Arc::clone(&log.log.path)), each]
@@ -94,4 +148,21 @@ pub(super) fn restore(purse: &Purse, streams: &[Stream], now: Timestamp) {
     for (path, calls) in last {
         purse.restore(path, calls, now);
     }
+}
+
+/// The replays of these logs that are not over.
+pub(super) fn replays<'l>(
+    logs: &'l [LogConfig],
+    integration: &IntegrationId,
+    stored: &Snapshot,
+) -> Vec<(StreamId, &'l LogConfig)> {
+    let mut found = Vec::new();
+    for key in stored.streams.keys() {
+        let stream = StreamId::parse(key)
+            .filter(|stream| stream.replay.is_some() && stream.integration == *integration);
+        let Some(stream) = stream else { continue };
+        let log = logs.iter().find(|log| *log.log.row.name == *stream.log);
+        found.extend(log.map(|log| (stream, log)));
+    }
+    found
 }

@@ -4,6 +4,7 @@
 //! nor how: it keeps what it is told, in an order that does not change, and answers with a [`Report`]. Nothing
 //! decides by it, so it may be a moment behind.
 
+mod replay;
 mod report;
 mod summary;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use replay::ReplayReport;
 pub use report::{
     Condition, IntegrationReport, OutputReport, Phase, Report, SpoolReport, StreamReport,
 };

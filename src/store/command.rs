@@ -3,7 +3,9 @@
 use tokio::sync::oneshot;
 
 use super::lane::{Appended, Opened};
-use super::{Ack, AsideRecord, Detour, Notice, PollRecord, Snapshot, StoreError, StreamRecord};
+use super::{
+    Ack, AsideRecord, Detour, Notice, PollRecord, Replay, Snapshot, StoreError, StreamRecord,
+};
 use crate::model::{Cursor, LaneId, OutputId, Position, StreamId, Timestamp};
 
 /// Where an answer goes.
@@ -62,6 +64,14 @@ pub(super) enum Command {
         at: Position,
         reason: String,
         reply: Reply<Detour>,
+    },
+    Replay {
+        streams: Vec<(StreamId, Replay)>,
+        reply: Reply<()>,
+    },
+    Forget {
+        stream: StreamId,
+        reply: Reply<bool>,
     },
     Snapshot {
         reply: Reply<Snapshot>,

@@ -22,6 +22,7 @@ mod notice;
 mod open;
 mod outbox;
 mod records;
+mod replay;
 mod rescue;
 mod rhythm;
 mod segment;
@@ -42,7 +43,7 @@ pub use notice::Notice;
 pub use open::InstallId;
 pub use outbox::{Ahead, Chunk, Outbox, ReadError};
 pub use records::{
-    Aside, AsideRecord, Calls, LaneRecord, PollRecord, PositionRecord, Repair, Snapshot,
+    Aside, AsideRecord, Calls, LaneRecord, PollRecord, PositionRecord, Repair, Replay, Snapshot,
     StreamRecord,
 };
 

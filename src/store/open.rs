@@ -23,8 +23,8 @@ use super::files::{not_found, write_synced};
 use super::outbox::Outbox;
 use super::transaction::{Database, Engine, Lane, Records, TREES};
 use super::{
-    LaneRecord, PositionRecord, Store, StoreError, StoreTask, WAITING, durable, files, keys, rescue,
-    segment,
+    LaneRecord, PositionRecord, Store, StoreError, StoreTask, WAITING, durable, files, keys,
+    rescue, segment,
 };
 use crate::clock::Clock;
 use crate::model::{LaneId, Timestamp};

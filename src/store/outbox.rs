@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -409,6 +409,39 @@ impl Outbox {
             segment::remove(&path).map_err(StoreError::io("delete", path))?;
         }
         Ok(())
+    }
+
+    /// Deletes a lane that is no more.
+    pub(super) fn forget(&self, lane: &LaneId) -> Result<(), StoreError> {
+        let gone = self.lock().remove(lane);
+        let folder = self.folder(lane);
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("delete", folder)(error))
+            }
+            Ok(()) | Err(_) => {
+                self.remove_empty_parent(lane, &folder);
+                if gone.is_some() {
+                    // Its bytes are free for others.
+                    self.0.commits.send_modify(|commits| *commits += 1);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The lanes of a replay's event types share a folder, which goes with the last of them.
+    fn remove_empty_parent(&self, lane: &LaneId, folder: &Path) {
+        let is_shared = lane
+            .source()
+            .is_some_and(|stream| !stream.event_type.is_empty());
+        if let Some(parent) = folder
+            .parent()
+            .filter(|parent| is_shared && *parent != self.0.root)
+        {
+            // It is not empty as long as others are there.
+            drop(std::fs::remove_dir(parent));
+        }
     }
 
     pub(super) fn folder(&self, lane: &LaneId) -> PathBuf {

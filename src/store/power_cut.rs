@@ -117,6 +117,7 @@ impl Life {
                     attempted: at,
                     attempts: 0,
                     done: false,
+                    calls: None,
                 };
                 self.store.poll(&stream(n), poll, at).await.unwrap();
             }
@@ -254,6 +255,7 @@ async fn play(seed: u64, root: &Path) -> (Recorder, Vec<(usize, Facts)>) {
             attempted: at,
             attempts: 0,
             done: false,
+            calls: None,
         };
         life.store.poll(&stream(n), poll, at).await.unwrap();
     }

@@ -39,6 +39,9 @@ pub struct StreamRecord {
     /// When it has had events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rhythm: Option<Rhythm>,
+    /// What a replay is to fetch again; `None` for a live stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
 }
 
 /// What is read once more when a stream drains a backlog: files can hold events that are older than those of the files before.
@@ -62,6 +65,21 @@ impl StreamRecord {
             *until = poll.started;
         }
     }
+}
+
+/// A span of time to be fetched again, beside the live stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// By the wall clock, the first moment.
+    pub from: Timestamp,
+    /// The moment behind the last one.
+    pub to: Timestamp,
+    /// The one output that it is for; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputId>,
+    /// A person wants it no more.
+    #[serde(default)]
+    pub cancelled: bool,
 }
 
 /// A part of a lane whose events are all fetched again, because the stream went back to where it stood before the first of them.

@@ -524,3 +524,99 @@ async fn what_is_put_aside_counts_against_the_spool_and_stays() {
     assert_eq!((tally.read, tally.stored, tally.quarantined), (1, 0, 1));
     running.stop().await;
 }
+
+/// Appends one event to a replay, and gives what came of its commit.
+async fn append_replayed(writer: LaneWriter) -> Result<(), SinkError> {
+    let work = move || {
+        let mut writer = writer;
+        push(&mut writer, "{\"n\":0}");
+        writer.commit(&cursor(1))
+    };
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_replay_is_for_its_output_alone_and_forgotten_once_it_is_delivered() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path());
+    let store = &running.store;
+    let other = OutputId::new("other").unwrap();
+    store.route(vec![splunk(), other.clone()]).await.unwrap();
+    append(store, bodies(0..1), Some(cursor(9))).await.unwrap();
+    let replay = stream().replayed(7);
+    let lane = LaneId::stream(&replay);
+    let wish = Replay {
+        from: Timestamp::from_millis(1),
+        to: Timestamp::from_millis(2),
+        output: Some(splunk()),
+        cancelled: false,
+    };
+    store.replay(vec![(replay.clone(), wish)]).await.unwrap();
+    append_replayed(store.writer(&replay).await.unwrap())
+        .await
+        .unwrap();
+    let late = OutputId::new("late").unwrap();
+    store.route(vec![splunk(), other, late]).await.unwrap();
+    let stored = store.snapshot().await.unwrap();
+    let positions = stored.positions.keys().filter(|(_, of)| *of == lane);
+    let outputs: Vec<_> = positions.map(|(output, _)| output.clone()).collect();
+    assert_eq!(outputs, [splunk()]);
+    let poll = PollRecord {
+        started: Timestamp::from_millis(1),
+        attempted: Timestamp::from_millis(1),
+        attempts: 0,
+        done: true,
+        calls: None,
+    };
+    store.poll(&replay, poll, poll.started).await.unwrap();
+    assert!(!store.forget(&replay).await.unwrap(), "not delivered yet");
+    let chunk = store
+        .outbox()
+        .read(&lane, Position::start_of(1), 1 << 20, 3)
+        .await
+        .unwrap();
+    let ack = Ack {
+        output: splunk(),
+        lane: lane.clone(),
+        position: chunk.position_after(1),
+        accepted: 1,
+        rejected: Vec::new(),
+    };
+    store.ack(ack).await.unwrap();
+    assert!(store.forget(&replay).await.unwrap());
+    assert!(!store.forget(&stream()).await.unwrap(), "a live stream");
+    running.stop().await;
+    let running = start(dir.path());
+    let stored = running.store.snapshot().await.unwrap();
+    assert_eq!(stored.streams.len(), 1);
+    assert_eq!(
+        stored.streams["acme/siem-cg/receipt"].cursor,
+        Some(cursor(9))
+    );
+    assert!(!stored.lanes.contains_key(&lane));
+    assert!(stored.positions.keys().all(|(_, of)| *of != lane));
+    assert!(!dir.path().join("lanes").join(lane.folder()).exists());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_replay_is_not_brought_back_by_a_fetch_that_is_still_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path());
+    let store = &running.store;
+    store.route(vec![splunk()]).await.unwrap();
+    let replay = stream().replayed(7);
+    let wish = Replay {
+        from: Timestamp::from_millis(1),
+        to: Timestamp::from_millis(2),
+        output: None,
+        cancelled: true,
+    };
+    store.replay(vec![(replay.clone(), wish)]).await.unwrap();
+    let writer = store.writer(&replay).await.unwrap();
+    assert!(store.forget(&replay).await.unwrap());
+    let committed = append_replayed(writer).await;
+    assert!(matches!(committed, Err(SinkError::Moved)), "{committed:?}");
+    assert!(store.snapshot().await.unwrap().streams.is_empty());
+    running.stop().await;
+}

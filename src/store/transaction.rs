@@ -99,7 +99,8 @@ struct Write {
     /// Index into [`TREES`].
     tree: usize,
     key: Vec<u8>,
-    value: Vec<u8>,
+    /// `None` for a record that is no more.
+    value: Option<Vec<u8>>,
 }
 
 /// What is to happen once the records are durable.
@@ -248,6 +249,14 @@ impl Engine {
                 reason,
                 reply,
             } => answer(reply, self.damaged(&lane, at, reason, changed)),
+            Command::Replay { streams, reply } => {
+                self.replay(streams, changed);
+                answer(reply, Ok(()))
+            }
+            Command::Forget { stream, reply } => {
+                let gone = self.forget(&stream, changed);
+                answer(reply, Ok(gone))
+            }
             Command::Snapshot { reply } => answer(reply, Ok(self.snapshot())),
         })
     }
@@ -255,16 +264,18 @@ impl Engine {
     /// A lane to be changed; one that is new begins for all outputs.
     pub(super) fn lane(&mut self, id: &LaneId, changed: &mut BTreeSet<Changed>) -> &mut LaneRecord {
         changed.insert(Changed::Lane(id.clone()));
-        let outputs = &self.outputs;
+        let only = self.only_output(id);
+        let takes = |output: &&OutputId| only.as_ref().is_none_or(|only| *output == only);
+        let outputs: Vec<_> = self.outputs.iter().filter(takes).collect();
         let lane = self.records.lanes.entry(id.clone()).or_insert_with(|| {
-            let start = |output: &OutputId| {
-                changed.insert(Changed::Position(id.clone(), output.clone()));
+            let start = |output: &&OutputId| {
+                changed.insert(Changed::Position(id.clone(), (*output).clone()));
                 let record = PositionRecord {
                     position: FIRST,
                     began: Some(0),
                     ..PositionRecord::default()
                 };
-                (output.clone(), record)
+                ((*output).clone(), record)
             };
             Lane {
                 record: LaneRecord {
@@ -278,7 +289,11 @@ impl Engine {
         &mut lane.record
     }
 
-    fn stream(&mut self, stream: &StreamId, changed: &mut BTreeSet<Changed>) -> &mut StreamRecord {
+    pub(super) fn stream(
+        &mut self,
+        stream: &StreamId,
+        changed: &mut BTreeSet<Changed>,
+    ) -> &mut StreamRecord {
         let key = stream.to_string();
         changed.insert(Changed::Stream(key.clone()));
         self.records.streams.entry(key).or_default()
@@ -310,6 +325,10 @@ impl Engine {
         let now = self.clock.now();
         let known = self.records.streams.get(&part.stream.to_string());
         if known.and_then(|record| record.cursor.as_ref()) != part.expected.as_ref() {
+            return Err(StoreError::Moved);
+        }
+        if known.is_none() && part.stream.replay.is_some() {
+            // It was given up while it was fetched.
             return Err(StoreError::Moved);
         }
         let lane = self.records.lanes.get(&part.lane);
@@ -354,12 +373,18 @@ impl Engine {
         if let Some(books) = &mut record.books {
             books.go_back();
         }
+        if record.replay.is_some() {
+            // It is not caught up any more, and has no interval after which it would ask again.
+            record.poll = None;
+        }
     }
 
     fn route(&mut self, outputs: Vec<OutputId>, changed: &mut BTreeSet<Changed>) {
+        let bound = self.bound_lanes();
         for (id, lane) in &mut self.records.lanes {
             for output in &outputs {
-                if lane.positions.contains_key(output) {
+                // A replay for one output is for no other that comes.
+                if lane.positions.contains_key(output) || bound.contains(id) {
                     continue;
                 }
                 changed.insert(Changed::Position(id.clone(), output.clone()));
@@ -504,7 +529,7 @@ impl Engine {
     fn write(&self, changed: &BTreeSet<Changed>) -> Result<(), StoreError> {
         let mut writes = Vec::with_capacity(changed.len());
         for change in changed {
-            writes.extend(self.encode(change)?);
+            writes.push(self.encode(change)?);
         }
         let [streams, lanes, positions, health, asides] = &self.database.trees;
         let all = (streams, lanes, positions, health, asides);
@@ -512,9 +537,13 @@ impl Engine {
             |(streams, lanes, positions, health, asides)| -> ConflictableTransactionResult<(), ()> {
                 let trees: [&TransactionalTree; 5] = [streams, lanes, positions, health, asides];
                 for write in &writes {
-                    if let Some(tree) = trees.get(write.tree) {
-                        tree.insert(write.key.as_slice(), write.value.as_slice())?;
-                    }
+                    let Some(tree) = trees.get(write.tree) else {
+                        continue;
+                    };
+                    match &write.value {
+                        Some(value) => tree.insert(write.key.as_slice(), value.as_slice())?,
+                        None => tree.remove(write.key.as_slice())?,
+                    };
                 }
                 Ok(())
             },
@@ -530,7 +559,7 @@ impl Engine {
         durable::sync(&self.database.file, &path).map_err(StoreError::io("sync", path))
     }
 
-    fn encode(&self, change: &Changed) -> Result<Option<Write>, StoreError> {
+    fn encode(&self, change: &Changed) -> Result<Write, StoreError> {
         let records = &self.records;
         let (tree, key, value) = match change {
             Changed::Stream(key) => {
@@ -559,13 +588,14 @@ impl Engine {
                 (4, key.clone().into_bytes(), value)
             }
         };
-        Ok(value.transpose()?.map(|value| Write { tree, key, value }))
+        let value = value.transpose()?;
+        Ok(Write { tree, key, value })
     }
 
     /// Shows outputs where a lane ends now, and deletes the segments that all of them are past.
     fn trim(&self, id: &LaneId) -> Result<(), StoreError> {
         let Some(lane) = self.records.lanes.get(id) else {
-            return Ok(());
+            return self.outbox.forget(id);
         };
         let end = lane.record.end;
         let first = lane.positions.values().map(|at| at.position.segment).min();

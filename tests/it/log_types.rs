@@ -120,6 +120,7 @@ impl Bench {
             log: config.log.clone(),
             cursor: sink.cursor().cloned(),
             start: self.clock.wall() - config.start,
+            until: None,
             polled: self.clock.now(),
             slice,
         };

@@ -5,6 +5,7 @@
 
 use std::io::BufReader;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -23,6 +24,9 @@ use crate::model::{Form, Sink, Timestamp};
 
 /// Bytes of a page: a hundred links of a few kilobytes each, and room.
 const MAX_PAGE: usize = 8 << 20;
+
+/// From an event to the file that has it, and room: for the last day of a span that ends.
+const LISTED_WITHIN: Duration = Duration::from_secs(2 * 3600);
 
 /// A page of links.
 #[derive(Debug)]
@@ -62,6 +66,10 @@ fn query(job: &Job, place: &Place, now: Timestamp) -> Vec<(&'static str, String)
             let oldest = day(now - job.log.look_back);
             let since = place.since().unwrap_or(&oldest);
             query.push(("dateRangeStartsAt", since.max(&oldest).to_owned()));
+            if let Some(until) = job.until {
+                let end = day((until + LISTED_WITHIN).min(now).max(job.start));
+                query.push(("dateRangeEndsAt", end.max(since.max(&oldest).to_owned())));
+            }
         }
     }
     query

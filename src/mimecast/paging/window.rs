@@ -44,7 +44,11 @@ impl Slice {
         let base = seconds(end.unwrap_or(job.start)).max(seconds(oldest));
         let overlap = end.map_or(Duration::ZERO, |_| job.log.row.overlap);
         let longest = base + job.slice.max(Duration::from_secs(1));
-        let now = seconds(now);
+        // What happens in the last second of a span is asked for with the next one.
+        let until = job
+            .until
+            .map(|until| seconds(until + Duration::from_millis(999)));
+        let now = seconds(until.map_or(now, |until| until.min(now)));
         Self {
             from: seconds(base - overlap),
             // If our clock is behind, what was listed is listed again: the answer tells the time.
@@ -199,6 +203,20 @@ mod tests {
     fn span(slice: &Slice) -> (String, String, Progress) {
         let date = envelope::date;
         (date(slice.from), date(slice.to), slice.progress)
+    }
+
+    #[test]
+    fn a_span_that_ends_is_asked_for_up_to_its_end() {
+        let mut job = job("audit", "");
+        job.start = at("2026-01-04T00:00:00Z");
+        job.until = Some(at("2026-01-05T12:00:00.001Z"));
+        let first = Slice::next(&job, None, NOW);
+        assert_eq!(first.progress, Progress::More);
+        let last = Slice::next(&job, Some(first.to), NOW);
+        assert_eq!(
+            (last.to, last.progress),
+            (at("2026-01-05T12:00:01Z"), Progress::CaughtUp)
+        );
     }
 
     #[test]

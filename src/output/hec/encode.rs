@@ -5,7 +5,8 @@
 //!  "event":{…},"fields":{"event_id":"<32 hex>","integration":"…"}}
 //! ```
 //! What a JSON event holds is sent byte by byte as it came; a line of text goes as a string. `time` is always set, so that the
-//! indexer has nothing to guess, and `event_id` is an indexed field, by which a repeat can be told.
+//! indexer has nothing to guess, and `event_id` is an indexed field, by which a repeat can be told. Events of a replay have the field
+//! `"replayed":"true"` besides.
 
 use std::io::{self, Write as _};
 
@@ -84,11 +85,16 @@ impl Fixed {
         let index = index.map_or_else(String::new, |i| format!(r#","index":{}"#, quoted(i)));
         let source = quoted(&format!("mimecast:{integration}:{log}"));
         let (family, by_kind) = sourcetype(log);
+        let replayed = if batch.is_replay() {
+            r#","replayed":"true""#
+        } else {
+            ""
+        };
         Self {
             labels: format!(r#"{host},"source":{source},"sourcetype":"mimecast:{family}"#),
             by_kind,
             index: format!(r#""{index},"event":"#),
-            end: format!(r#"","integration":{}}}}}"#, quoted(integration)),
+            end: format!(r#"","integration":{}{replayed}}}}}"#, quoted(integration)),
         }
     }
 
@@ -194,6 +200,12 @@ mod tests {
             gzip: false,
         };
         insta::assert_snapshot!(text(&bare, &numbered(1)), @r#"{"time":1767690487.000,"source":"mimecast:acme-uk:audit","sourcetype":"mimecast:audit","event":{"n":0},"fields":{"event_id":"abababababababababababababababab","integration":"acme-uk"}}"#);
+    }
+
+    #[test]
+    fn an_event_of_a_replay_has_its_own_id_and_says_that_it_is_replayed() {
+        let again = batch("acme-uk/audit@7", vec![record("audit", Form::Json, "{}")]);
+        insta::assert_snapshot!(text(&encoder(), &again), @r#"{"time":1767690487.000,"host":"collector-1","source":"mimecast:acme-uk:audit","sourcetype":"mimecast:audit","index":"mimecast","event":{},"fields":{"event_id":"abababababababababababababababab","integration":"acme-uk","replayed":"true"}}"#);
     }
 
     #[test]

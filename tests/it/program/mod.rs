@@ -6,4 +6,5 @@ mod harness;
 mod ledger;
 mod operation;
 mod polling;
+mod replay;
 mod secrets;
