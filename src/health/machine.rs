@@ -756,75 +756,119 @@ mod tests {
         ]
     }
 
+    type History = Vec<(Event, i64)>;
+
+    /// What holds after each step, whatever came before.
+    fn keeps_its_promises(history: History, output: bool) -> Result<(), TestCaseError> {
+        let seed = Seed::of(b"install", "acme-uk");
+        let policy = if output {
+            Policy::output(seed)
+        } else {
+            Policy::source(seed)
+        };
+        let keys = [key("0"), key("1"), key("2")];
+        let mut state = Standing::default();
+        let mut told = false;
+        for (event, now) in history {
+            let now = Timestamp::from_millis(now);
+            let credential = match &event {
+                Event::Failed { credential, .. } => credential.map(|i| &keys[usize::from(i)]),
+                Event::Success | Event::Resumed | Event::Tick | Event::Restarted => None,
+            };
+            let outcome = match &event {
+                Event::Success => Outcome::Success,
+                Event::Resumed => Outcome::Resumed,
+                Event::Tick => Outcome::Tick,
+                Event::Failed { failure, .. } => Outcome::Failed(Attempt {
+                    failure,
+                    credential,
+                    wall: now,
+                }),
+                Event::Restarted => {
+                    let json = serde_json::to_string(&state).unwrap();
+                    prop_assert!(json.len() < 8_192);
+                    prop_assert_eq!(&serde_json::from_str::<Standing>(&json).unwrap(), &state);
+                    continue;
+                }
+            };
+            let stepped = step(&policy, state.clone(), &outcome, now);
+
+            prop_assert_eq!(&stepped, &step(&policy, state.clone(), &outcome, now));
+            match stepped.alert {
+                Some(Alert::Raise) => prop_assert!(!std::mem::replace(&mut told, true)),
+                Some(Alert::Remind) => prop_assert!(told),
+                Some(Alert::Clear) => {
+                    prop_assert!(std::mem::replace(&mut told, false));
+                    prop_assert_eq!(&stepped.standing.state, &State::Healthy);
+                }
+                None => {}
+            }
+            prop_assert_eq!(told, stepped.standing.raised.is_some());
+            // What is due is told, so nobody looks for it in a loop.
+            prop_assert!(
+                stepped
+                    .standing
+                    .tick()
+                    .is_none_or(|at| at > now || !can_wait(now))
+            );
+            state = stepped.standing.clone();
+            let stepped = Was {
+                state: stepped.standing.state,
+                action: stepped.action,
+            };
+            prop_assert_eq!(&stepped.state, &stepped.state.clone().clamp(now, &policy));
+            if let Some(at) = stepped.state.next_allowed(now) {
+                prop_assert!(at >= now && at <= now + policy.longest());
+            }
+            if matches!(event, Event::Success) {
+                prop_assert_eq!(&stepped.state, &State::Healthy);
+            }
+            // Whoever must wait is not allowed now; the end of time has no later moment.
+            if matches!(event, Event::Failed { .. }) && can_wait(now) {
+                let waits = matches!(stepped.action, Action::Wait | Action::ResetCursor);
+                prop_assert_eq!(!stepped.state.allows(now, credential), waits);
+            }
+            // A block is left before its time by a success, a person or another credential only.
+            if let State::Blocked { until, cause, .. } = &stepped.state {
+                let before = until.map_or(Timestamp::from_millis(i64::MAX), |at| {
+                    at - Duration::from_millis(1)
+                });
+                prop_assert!(!stepped.state.allows(before, None));
+                if cause.row().class == Class::LockedOut {
+                    prop_assert!(
+                        keys.iter()
+                            .all(|key| !stepped.state.allows(before, Some(key)))
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn any_history(steps: std::ops::Range<usize>) -> impl Strategy<Value = History> {
+        proptest::collection::vec((any_event(), any_time()), steps)
+    }
+
     proptest! {
         #[test]
         fn the_machine_keeps_its_promises_over_any_history(
-            history in proptest::collection::vec((any_event(), any_time()), 1..80),
+            history in any_history(1..80),
             output: bool,
         ) {
-            let seed = Seed::of(b"install", "acme-uk");
-            let policy = if output { Policy::output(seed) } else { Policy::source(seed) };
-            let keys = [key("0"), key("1"), key("2")];
-            let mut state = Standing::default();
-            let mut told = false;
-            for (event, now) in history {
-                let now = Timestamp::from_millis(now);
-                let credential = match &event {
-                    Event::Failed { credential, .. } => credential.map(|i| &keys[usize::from(i)]),
-                    Event::Success | Event::Resumed | Event::Tick | Event::Restarted => None,
-                };
-                let outcome = match &event {
-                    Event::Success => Outcome::Success,
-                    Event::Resumed => Outcome::Resumed,
-                    Event::Tick => Outcome::Tick,
-                    Event::Failed { failure, .. } => {
-                        Outcome::Failed(Attempt { failure, credential, wall: now })
-                    }
-                    Event::Restarted => {
-                        let json = serde_json::to_string(&state).unwrap();
-                        prop_assert!(json.len() < 8_192);
-                        prop_assert_eq!(&serde_json::from_str::<Standing>(&json).unwrap(), &state);
-                        continue;
-                    }
-                };
-                let stepped = step(&policy, state.clone(), &outcome, now);
+            keeps_its_promises(history, output)?;
+        }
+    }
 
-                prop_assert_eq!(&stepped, &step(&policy, state.clone(), &outcome, now));
-                match stepped.alert {
-                    Some(Alert::Raise) => prop_assert!(!std::mem::replace(&mut told, true)),
-                    Some(Alert::Remind) => prop_assert!(told),
-                    Some(Alert::Clear) => {
-                        prop_assert!(std::mem::replace(&mut told, false));
-                        prop_assert_eq!(&stepped.standing.state, &State::Healthy);
-                    }
-                    None => {}
-                }
-                prop_assert_eq!(told, stepped.standing.raised.is_some());
-                // What is due is told, so nobody looks for it in a loop.
-                prop_assert!(stepped.standing.tick().is_none_or(|at| at > now || !can_wait(now)));
-                state = stepped.standing.clone();
-                let stepped = Was { state: stepped.standing.state, action: stepped.action };
-                prop_assert_eq!(&stepped.state, &stepped.state.clone().clamp(now, &policy));
-                if let Some(at) = stepped.state.next_allowed(now) {
-                    prop_assert!(at >= now && at <= now + policy.longest());
-                }
-                if matches!(event, Event::Success) {
-                    prop_assert_eq!(&stepped.state, &State::Healthy);
-                }
-                // Whoever must wait is not allowed now; the end of time has no later moment.
-                if matches!(event, Event::Failed { .. }) && can_wait(now) {
-                    let waits = matches!(stepped.action, Action::Wait | Action::ResetCursor);
-                    prop_assert_eq!(!stepped.state.allows(now, credential), waits);
-                }
-                // A block is left before its time by a success, a person or another credential only.
-                if let State::Blocked { until, cause, .. } = &stepped.state {
-                    let before = until.map_or(Timestamp::from_millis(i64::MAX), |at| at - Duration::from_millis(1));
-                    prop_assert!(!stepped.state.allows(before, None));
-                    if cause.row().class == Class::LockedOut {
-                        prop_assert!(keys.iter().all(|key| !stepped.state.allows(before, Some(key))));
-                    }
-                }
-            }
+    proptest! {
+        // A long history is not worth making much smaller: the test above finds what is short.
+        #![proptest_config(ProptestConfig { cases: 4, max_shrink_iters: 100, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_machine_keeps_its_promises_over_ten_thousand_steps(
+            history in any_history(10_000..10_001),
+            output: bool,
+        ) {
+            keeps_its_promises(history, output)?;
         }
     }
 }
