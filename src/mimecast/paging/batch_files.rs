@@ -508,4 +508,37 @@ mod tests {
                 .contains(&r#"{"timestamp":3,"n":3}"#.to_owned())
         );
     }
+
+    #[tokio::test]
+    async fn a_file_that_stays_missing_for_an_hour_is_put_aside_as_a_record_and_the_stream_goes_on()
+    {
+        let server = Server::start(|base, request| match request.split(' ').nth(1).unwrap() {
+            "/a.gz?sig=s" => http(404, "", "<Error><Code>NoSuchKey</Code></Error>"),
+            _ => vendor(base, request),
+        })
+        .await;
+        let sink = Shared::default();
+        let client = client(&server.url, v2());
+        let mut job = job("siem-cg", "receipt");
+        // As health waits: 1, 2, 4, 8 and then each 15 minutes.
+        for minutes in [1, 2, 4, 8, 15, 15, 15] {
+            let result = client
+                .fetch(job.clone(), sink.clone(), Open::default())
+                .await;
+            let FetchError::Failed(failure) = result.unwrap_err() else {
+                panic!("no failure");
+            };
+            assert_eq!((failure.origin, failure.status), (Origin::ObjectStore, 404));
+            assert!(sink.0.lock().unwrap().quarantined.is_empty());
+            job.cursor = sink.cursor();
+            let wait = std::time::Duration::from_mins(minutes);
+            client.clock().advance(wait);
+        }
+        let result = client.fetch(job, sink.clone(), Open::default()).await;
+        assert_eq!(result.unwrap(), Progress::More);
+        let memory = sink.0.lock().unwrap();
+        let missing = memory.quarantined.iter().filter(|q| q.contains("8 tries"));
+        assert_eq!(missing.count(), 1, "{:?}", memory.quarantined);
+        assert_eq!(memory.pushed.len(), 1, "the file after it");
+    }
 }

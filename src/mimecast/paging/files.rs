@@ -26,6 +26,9 @@ const PART_TIME: Duration = Duration::from_millis(500);
 /// How often a file that cannot be read is fetched again, each time after the wait that health prescribes,
 /// before it is put aside: one damaged file must not hold up its stream for ever.
 const TRIES: u32 = 5;
+/// A file that is not there is waited for by time: the vendor may list it before it can be fetched.
+const MISSING_TRIES: u32 = 3;
+const MISSING_FOR: Duration = Duration::from_hours(1);
 
 /// A stream's sink with the place in the stream, moved together to blocking threads and back.
 pub(super) struct Desk<S> {
@@ -132,12 +135,19 @@ impl<S: Sink> Desk<S> {
         (name, size): (&str, Option<u64>),
         failure: Failure,
     ) -> Result<(), FetchError> {
-        if self.place.strike() < TRIES {
+        let strikes = self.place.strike(self.clock.now());
+        let given_up = if failure.origin == Origin::ObjectStore {
+            strikes.tries >= MISSING_TRIES && strikes.over >= MISSING_FOR
+        } else {
+            strikes.tries >= TRIES
+        };
+        if !given_up {
             self.commit()?;
             return Err(refuse(gate, failure));
         }
         tracing::error!(stream = %self.job.stream, file = name, %failure, "a file is given up");
-        let reason = format!("the file could not be read in {TRIES} tries: {failure}");
+        let tries = strikes.tries;
+        let reason = format!("the file could not be read in {tries} tries: {failure}");
         let token = self.place.token();
         let record = serde_json::json!({"file": name, "size": size, "token": token});
         let kind = kind(&self.job);

@@ -1,15 +1,17 @@
 //! Where a stream of files stands: a page, the files of it that are finished, the records of the next one.
 //!
 //! The cursor is JSON:
-//! `{"v":1,"token":"…","since":"2026-01-06","object":"…","lines":120,"tries":1,"done":"…"}`. Files are named by 64 bits
+//! `{"v":1,"token":"…","since":"2026-01-06","object":"…","lines":120,"tries":1,"struck":1767690487,"done":"…"}`. Files are named by 64 bits
 //! of a hash over name and size, so that a cursor stays small whatever the vendor calls them, and a file
 //! that has another size is another file.
+
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Cursor, SinkError};
+use crate::model::{Cursor, SinkError, Timestamp};
 
 const VERSION: u32 = 1;
 /// Finished files of a page that are remembered; a page of more costs duplicates after a crash, no loss.
@@ -51,8 +53,19 @@ struct Current {
     file: FileKey,
     /// Records of it that are committed.
     records: u64,
-    /// How often it was found damaged.
+    /// How often it was found damaged or missing.
     tries: u32,
+    /// When it was so first, in whole seconds of the epoch; 0 if it never was, or an older version counted.
+    struck: u64,
+}
+
+/// Vain tries at a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Strikes {
+    /// How many.
+    pub(super) tries: u32,
+    /// From the first to the latest.
+    pub(super) over: Duration,
 }
 
 /// The cursor's text.
@@ -69,6 +82,8 @@ struct Wire {
     lines: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
     tries: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    struck: u64,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     done: String,
 }
@@ -124,6 +139,7 @@ impl Place {
                 file: *file,
                 records: wire.lines,
                 tries: u32::try_from(wire.tries).unwrap_or(u32::MAX),
+                struck: wire.struck,
             }),
             done: keys(&wire.done)?,
         })
@@ -158,6 +174,7 @@ impl Place {
             object: self.current.map(|current| encode(&[current.file])),
             lines: self.current.map_or(0, |current| current.records),
             tries: self.current.map_or(0, |current| u64::from(current.tries)),
+            struck: self.current.map_or(0, |current| current.struck),
             done: encode(done),
         };
         // Texts and numbers always serialise.
@@ -183,6 +200,7 @@ impl Place {
                 file,
                 records: 0,
                 tries: 0,
+                struck: 0,
             });
         }
     }
@@ -204,12 +222,24 @@ impl Place {
         }
     }
 
-    /// Counts one more vain try at the current file, and says how many there were.
-    pub(super) fn strike(&mut self) -> u32 {
-        self.current.as_mut().map_or(0, |current| {
-            current.tries = current.tries.saturating_add(1);
-            current.tries
-        })
+    /// Counts one more vain try at the current file, and says how many there were in what time.
+    pub(super) fn strike(&mut self, now: Timestamp) -> Strikes {
+        let now = u64::try_from(now.as_millis() / 1_000).unwrap_or(0);
+        let Some(current) = &mut self.current else {
+            return Strikes {
+                tries: 0,
+                over: Duration::ZERO,
+            };
+        };
+        current.tries = current.tries.saturating_add(1);
+        // A clock that went back begins the span anew.
+        if current.struck == 0 || current.struck > now {
+            current.struck = now;
+        }
+        Strikes {
+            tries: current.tries,
+            over: Duration::from_secs(now - current.struck),
+        }
     }
 
     /// The current file is behind this place.
@@ -263,8 +293,12 @@ mod tests {
         place.finish();
         place.begin(key(2));
         place.reach(7);
-        assert_eq!(place.strike(), 1);
+        let first = Timestamp::from_millis(1_767_690_487_000);
+        assert_eq!(place.strike(first).tries, 1);
         assert_eq!(again(&place), place);
+        let over = Duration::from_mins(61);
+        let strikes = again(&place).strike(first + over);
+        assert_eq!(strikes, Strikes { tries: 2, over });
         assert_eq!(place.turn(Some("t".to_owned())), Moved::On);
         assert_eq!(place.cursor().unwrap().as_str(), r#"{"v":1,"token":"t"}"#);
     }
