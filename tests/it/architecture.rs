@@ -405,6 +405,23 @@ fn every_promise_names_its_test() {
 }
 
 #[test]
+fn each_of_the_thirty_traps_names_the_test_that_holds_it_shut() {
+    let rows = table(
+        &read("ARCHITECTURE.md"),
+        "## Traps that other collectors fell into",
+    );
+    let numbers: Vec<String> = rows.iter().map(|row| row[0].clone()).collect();
+    let expected: Vec<String> = (1..=30).map(|n: u32| n.to_string()).collect();
+    assert_eq!(numbers, expected);
+    for row in rows {
+        let names = row.last().unwrap().split(", ");
+        for name in names {
+            assert!(name.matches('_').count() >= 3, "no test: {row:?}");
+        }
+    }
+}
+
+#[test]
 fn every_link_of_a_page_leads_somewhere() {
     for page in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
         for link in read(page).split("](").skip(1) {

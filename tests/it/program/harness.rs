@@ -241,6 +241,11 @@ impl Program {
         Self { child, files }
     }
 
+    /// By which the kernel knows it.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its standard output so far.
     pub(super) fn out(&self) -> String {
         fs::read_to_string(self.files[0].path()).unwrap()

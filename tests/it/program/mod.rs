@@ -4,6 +4,7 @@ mod budget;
 mod delivery;
 mod harness;
 mod ledger;
+mod memory;
 mod operation;
 mod polling;
 mod replay;
