@@ -72,11 +72,13 @@ const ROWS: &[Row] = &[
     row(403, "app_forbidden", Class::Forbidden, Scope::Stream, 6, 8),
     row(404, "", Class::RequestInvalid, Scope::Stream, 6, 8),
     row(405, "", Class::RequestInvalid, Scope::Stream, 6, 8),
+    row(403, "", Class::Forbidden, Scope::Stream, 6, 8),
     // Never again with this credential.
     row(401, "0008", Class::CredentialRejected, Scope::Credential, 1, 1),
     row(401, "0012", Class::CredentialRejected, Scope::Credential, 1, 1),
     row(401, "0013", Class::CredentialRejected, Scope::Credential, 1, 1),
     row(418, "0001", Class::CredentialRejected, Scope::Credential, 1, 1),
+    row(418, "", Class::CredentialRejected, Scope::Credential, 1, 1),
     // Once more after six hours.
     row(401, "0003", Class::CredentialRejected, Scope::Credential, 2, 2),
     row(401, "0004", Class::ClockSkewed, Scope::Credential, 2, 2),
@@ -86,12 +88,15 @@ const ROWS: &[Row] = &[
     // After 30 min, 1 h, 2 h; the fourth is four hours later.
     row(401, "0010", Class::LockedOut, Scope::Credential, 4, 4),
     // Renewed, three times 5 min, then each 30 min.
+    row(401, "", Class::CredentialStale, Scope::Credential, 14, 19),
     row(401, "token_expired", Class::CredentialStale, Scope::Credential, 14, 19),
     row(401, "token_verification_failed", Class::CredentialStale, Scope::Credential, 14, 19),
     // By the curve: 1, 2, 4, 8, 15 min and so on.
     row(429, "", Class::Throttled, Scope::Resource, 18, 34),
     row(500, "", Class::Transient, Scope::Stream, 18, 34),
+    row(502, "", Class::Transient, Scope::Stream, 18, 34),
     row(503, "", Class::Transient, Scope::Stream, 18, 34),
+    row(504, "", Class::Transient, Scope::Stream, 18, 34),
 ];
 
 impl Row {

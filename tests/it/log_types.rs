@@ -1,6 +1,6 @@
 //! Every log type of the table, from the simulator through the real client into the real store: each record once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mimecast_collector::clock::Clock;
@@ -64,6 +64,8 @@ impl Bench {
         let simulator = Simulator::start(Options {
             clock: clock.clone(),
             clock_ahead_ms: ahead_ms,
+            // Tokens grow old by the clock that tests move.
+            token_lifetime: Duration::from_hours(24 * 365),
             records_per_file: 5,
             files_per_page: 3,
             ..Options::default()
@@ -114,6 +116,16 @@ impl Bench {
         stream: &StreamId,
         slice: Duration,
     ) -> Result<Progress, FetchError> {
+        self.step_through(config, stream, slice, Open).await
+    }
+
+    async fn step_through<G: Gate>(
+        &self,
+        config: &LogConfig,
+        stream: &StreamId,
+        slice: Duration,
+        gate: G,
+    ) -> Result<Progress, FetchError> {
         let sink = self.store.writer(stream).await.unwrap();
         let job = Job {
             stream: stream.clone(),
@@ -124,7 +136,7 @@ impl Bench {
             polled: self.clock.now(),
             slice,
         };
-        self.client.fetch(job, sink, Open).await
+        self.client.fetch(job, sink, gate).await
     }
 
     /// Polls all streams until they are caught up; how often a slice was too large.
@@ -172,6 +184,13 @@ impl Bench {
         let stored = self.stored(config).await;
         let ids: BTreeSet<_> = stored.iter().map(|record| record.id).collect();
         assert_eq!(ids.len(), stored.len(), "{name}, {what}: names repeat");
+        self.assert_each_once(config, form, what).await;
+    }
+
+    /// Asserts that what was published is stored, equal records as often as they were published.
+    async fn assert_each_once(&self, config: &LogConfig, form: Form, what: &str) {
+        let name = config.log.row.name;
+        let stored = self.stored(config).await;
         let mut bodies: Vec<_> = stored.iter().map(|record| record.body.to_vec()).collect();
         let mut published = self.handle.published_in(form, self.account(), name, "");
         bodies.sort();
@@ -196,9 +215,13 @@ impl Bench {
     /// Two polls with new records between them, late ones among them, and one with nothing new.
     async fn exercise(&self, config: &LogConfig, form: Form) {
         let name = config.log.row.name;
-        self.publish(name, 60, Duration::ZERO, Duration::from_secs(3 * 3600));
+        let streams = config.streams(&integration()).count();
+        // Four files of each event type, of which a page has three.
+        let count = if streams > 1 { 20 * streams } else { 60 };
+        self.publish(name, count, Duration::ZERO, Duration::from_secs(3 * 3600));
         self.poll(config).await;
         self.assert_complete(config, form, "first poll").await;
+        self.assert_several_pages(config, streams);
         self.clock.advance(Duration::from_secs(600));
         // Twelve minutes old, and so from before the first poll.
         self.publish(name, 20, Duration::from_secs(720), Duration::from_secs(60));
@@ -208,11 +231,24 @@ impl Bench {
         self.clock.advance(Duration::from_secs(300));
         self.poll(config).await;
         self.assert_complete(config, form, "third poll").await;
-        let asked = self.handle.requests();
-        let pages = asked
-            .iter()
-            .filter(|request| request.path == *config.log.path);
-        assert!(pages.count() > 5, "{name}: all came in one page");
+    }
+
+    /// Asserts that each stream was read in more than one page so far.
+    fn assert_several_pages(&self, config: &LogConfig, streams: usize) {
+        let mut pages: BTreeMap<Option<String>, BTreeSet<Option<String>>> = BTreeMap::new();
+        for request in self.handle.requests() {
+            if request.path != *config.log.path {
+                continue;
+            }
+            let kind = request.parameter("type").or(request.parameter("types"));
+            let kind = kind.map(str::to_owned);
+            pages.entry(kind).or_default().insert(request.cursor);
+        }
+        let name = config.log.row.name;
+        assert_eq!(pages.len(), streams, "{name}");
+        for (kind, tokens) in pages {
+            assert!(tokens.len() > 1, "{name} {kind:?}: all came in one page");
+        }
     }
 }
 
