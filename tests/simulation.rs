@@ -1,9 +1,9 @@
-//! Days of polling in seconds: pollers, the real store and output workers, with a scripted Mimecast and a scripted receiver, on tokio's
+//! Days, and a year, of polling in seconds: pollers, the real store and output workers, with a scripted Mimecast and a scripted receiver, on tokio's
 //! paused clock. Everything that is drawn comes from a seed, which a failure prints.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -48,10 +48,21 @@ struct World {
     dice: Dice,
     /// Failures in a hundred requests.
     failing: u64,
-    /// Events that each stream has had so far; one more each ten minutes.
+    /// The right time, whatever the collector's clock says.
+    clock: Clock,
     began: Timestamp,
-    /// When each request went out, by stream.
+    /// From one event of a stream to the next.
+    every: Duration,
+    /// When each request went out, by the right time and by stream.
     asked: Vec<(Timestamp, String)>,
+    /// Whether keys expire.
+    keys_expire: bool,
+    /// Keys that were refused as expired: not one request may show them again.
+    refused: BTreeSet<u32>,
+    /// When that was, by the right time.
+    expiries: Vec<Timestamp>,
+    /// Until when a stream asked to be left alone, by the collector's clock.
+    limited: BTreeMap<String, Timestamp>,
     /// Until when no request may go out at all, and why.
     silent_until: Option<Timestamp>,
     delivered: BTreeMap<EventId, u32>,
@@ -60,24 +71,50 @@ struct World {
     lockouts: u32,
 }
 
+impl World {
+    fn new(seed: u64, clock: &Clock) -> Self {
+        Self {
+            dice: Dice(seed),
+            failing: 3,
+            clock: clock.clone(),
+            began: clock.now(),
+            every: Duration::from_mins(10),
+            asked: Vec::new(),
+            keys_expire: false,
+            refused: BTreeSet::new(),
+            expiries: Vec::new(),
+            limited: BTreeMap::new(),
+            silent_until: None,
+            delivered: BTreeMap::new(),
+            uncertain: 0,
+            lockouts: 0,
+        }
+    }
+
+    /// Events that each stream has had so far.
+    fn published(&self) -> u64 {
+        self.clock.now().since(self.began).as_secs() / self.every.as_secs()
+    }
+}
+
 type Shared_ = Arc<Mutex<World>>;
 
 #[derive(Clone, Debug)]
 struct Vendor {
     world: Shared_,
+    /// The collector's, by which it was told when to come back.
     clock: Clock,
+    /// The credential that is shown.
+    key: u32,
 }
-
-const EVENT_EVERY: Duration = Duration::from_secs(600);
 
 fn body(stream: &str, n: u64) -> String {
     format!(r#"{{"stream":"{stream}","n":{n}}}"#)
 }
 
 impl Vendor {
-    fn events_until(&self, now: Timestamp) -> u64 {
-        let began = self.world.lock().unwrap().began;
-        now.since(began).as_secs() / EVENT_EVERY.as_secs()
+    fn events(&self) -> u64 {
+        self.world.lock().unwrap().published()
     }
 
     /// A request: what the vendor answers, by the dice.
@@ -90,7 +127,18 @@ impl Vendor {
                 "asked at {now} while locked out until {until}"
             );
         }
-        world.asked.push((now, stream.to_owned()));
+        if let Some(until) = world.limited.get(stream) {
+            assert!(
+                now >= *until,
+                "{stream} asked at {now}, not to before {until}"
+            );
+        }
+        assert!(
+            !world.refused.contains(&self.key),
+            "{stream} asked at {now} with an expired key"
+        );
+        let at = world.clock.now();
+        world.asked.push((at, stream.to_owned()));
         let failing = world.failing;
         if world.dice.roll(100) >= failing {
             return Ok(());
@@ -105,7 +153,17 @@ impl Vendor {
             6 => (Origin::Mimecast, 401, "token_expired"),
             _ => (Origin::Mimecast, 503, ""),
         };
-        let failure = Failure::new(origin, status, code, "POST /scripted");
+        let mut failure = Failure::new(origin, status, code, "POST /scripted");
+        if world.keys_expire && status == 403 && world.dice.roll(3) == 0 {
+            failure = Failure::new(Origin::Mimecast, 418, "0001", "POST /scripted");
+            world.refused.insert(self.key);
+            world.expiries.push(at);
+        }
+        if status == 429 && world.dice.roll(2) == 0 {
+            let wish = Duration::from_mins(10);
+            failure.retry_after = Some(wish);
+            world.limited.insert(stream.to_owned(), now + wish);
+        }
         if lookup(&failure).class == Class::LockedOut {
             world.silent_until = Some(now + Duration::from_secs(30 * 60));
             world.lockouts += 1;
@@ -131,7 +189,7 @@ impl Source for Vendor {
         let from: u64 = job
             .cursor
             .map_or(0, |cursor| cursor.as_str().parse().unwrap());
-        let all = self.events_until(self.clock.now());
+        let all = self.events();
         let page = (from + 7).min(all);
         let integration = job.stream.integration.clone();
         let log = job.log.row.name;
@@ -217,9 +275,9 @@ impl Output for Receiver {
     }
 }
 
-fn integration() -> IntegrationConfig {
-    let log = |name| LogConfig {
-        interval: Duration::from_secs(300),
+fn integration(logs: &[&str], interval: Duration) -> IntegrationConfig {
+    let log = |name: &&str| LogConfig {
+        interval,
         start: Duration::from_secs(86_400),
         ..LogConfig::from(log_types::find(name).unwrap())
     };
@@ -230,14 +288,20 @@ fn integration() -> IntegrationConfig {
             client_secret: SecretSource::Literal(Secret::new("secret".to_owned())),
         },
         base_url: "https://api.example.com".to_owned(),
-        logs: vec![log("siem-cg"), log("audit")],
+        logs: logs.iter().map(log).collect(),
         tags: BTreeMap::new(),
         connection: Connection::default(),
     }
 }
 
-/// One life of the collector: from an open store to a kill after `life`, or to a calm end.
-async fn live(root: &Path, clock: &Clock, world: &Shared_, life: Duration) {
+/// One life of the collector: from an open store to a kill after `life`, or to a calm end; with this clock and key.
+async fn live(
+    root: &Path,
+    config: &IntegrationConfig,
+    (clock, key): (&Clock, u32),
+    world: &Shared_,
+    life: Duration,
+) {
     let (store, task) = Store::open(root, clock.clone()).unwrap();
     let stop = CancellationToken::new();
     let mut store_task = JoinSet::new();
@@ -268,18 +332,11 @@ async fn live(root: &Path, clock: &Clock, world: &Shared_, life: Duration) {
     let vendor = Vendor {
         world: Arc::clone(world),
         clock: clock.clone(),
+        key,
     };
-    let fingerprint = Fingerprint::of(b"key", &["secret"]);
+    let fingerprint = Fingerprint::of(b"key", &[&key.to_string()]);
     let room = Room::new(1 << 30, 1 << 30);
-    let poller = Poller::new(
-        &integration(),
-        vendor,
-        fingerprint,
-        shared,
-        room,
-        &stored,
-        inbox,
-    );
+    let poller = Poller::new(config, vendor, fingerprint, shared, room, &stored, inbox);
     let mut tasks = JoinSet::new();
     tasks.spawn(worker.run(stop.clone()));
     tasks.spawn(poller.run(stop.clone()));
@@ -304,7 +361,8 @@ fn tempdir() -> TempDir {
     }
 }
 
-fn run(seed: u64) {
+/// Runs in virtual time, from the same moment on.
+fn in_virtual_time(seed: u64, story: impl AsyncFnOnce(&Path, Clock, Shared_)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -312,34 +370,102 @@ fn run(seed: u64) {
         .unwrap();
     runtime.block_on(async {
         let dir = tempdir();
-        let began = Timestamp::from_millis(1_767_225_600_000);
-        let clock = Clock::starting_at(began);
-        let world = Arc::new(Mutex::new(World {
-            dice: Dice(seed),
-            failing: 3,
-            began,
-            asked: Vec::new(),
-            silent_until: None,
-            delivered: BTreeMap::new(),
-            uncertain: 0,
-            lockouts: 0,
-        }));
+        let clock = Clock::starting_at(Timestamp::from_millis(1_767_225_600_000));
+        let world = Arc::new(Mutex::new(World::new(seed, &clock)));
+        story(dir.path(), clock, world).await;
+    });
+}
+
+fn two_days(seed: u64) {
+    let config = integration(&["siem-cg", "audit"], Duration::from_mins(5));
+    in_virtual_time(seed, async |root, clock, world| {
+        let over = clock.now() + Duration::from_hours(48);
         let mut kills = 0;
-        while clock.now() < began + Duration::from_secs(2 * 86_400) {
+        while clock.now() < over {
             let life = world.lock().unwrap().dice.roll(4 * 3_600) + 1;
-            live(dir.path(), &clock, &world, Duration::from_secs(life)).await;
+            let life = Duration::from_secs(life);
+            live(root, &config, (&clock, 0), &world, life).await;
             kills += 1;
         }
         // A calm day: what was blocked is looked at again, what waits goes out.
         world.lock().unwrap().failing = 0;
-        let published = clock.now().since(began).as_secs() / EVENT_EVERY.as_secs();
-        live(dir.path(), &clock, &world, Duration::from_secs(86_400)).await;
-        check(seed, &world.lock().unwrap(), published, kills);
+        let published = world.lock().unwrap().published();
+        let calm = Duration::from_hours(24);
+        live(root, &config, (&clock, 0), &world, calm).await;
+        check(seed, &config, &world.lock().unwrap(), published, kills);
     });
 }
 
-fn check(seed: u64, world: &World, published: u64, kills: u32) {
-    let config = integration();
+/// Months of hourly polls, or a year: keys that expire are replaced with the next restart, and each restart may find the clock stepped by
+/// up to an hour in either direction.
+fn hourly(seed: u64) {
+    let config = integration(&["audit", "ttp-url"], Duration::from_hours(1));
+    in_virtual_time(seed, async |root, clock, world| {
+        {
+            let mut world = world.lock().unwrap();
+            world.every = Duration::from_hours(1);
+            world.keys_expire = true;
+        }
+        let over = clock.now() + Duration::from_hours(24 * asked_for("SIMULATION_DAYS", 60));
+        let (mut kills, mut key) = (0, 0);
+        let mut steps = Duration::from_hours(1);
+        while clock.now() < over {
+            let life = {
+                let mut world = world.lock().unwrap();
+                if world.refused.contains(&key) {
+                    key += 1;
+                }
+                steps = Duration::from_secs(world.dice.roll(7_200));
+                Duration::from_secs(world.dice.roll(6 * 86_400) + 1)
+            };
+            let wrong = Clock::starting_at(clock.now() + steps - Duration::from_hours(1));
+            live(root, &config, (&wrong, key), &world, life).await;
+            kills += 1;
+        }
+        world.lock().unwrap().failing = 0;
+        let published = world.lock().unwrap().published();
+        let last = Clock::starting_at(clock.now() + steps);
+        let calm = Duration::from_hours(24);
+        live(root, &config, (&last, key + 1), &world, calm).await;
+        let world = world.lock().unwrap();
+        check(seed, &config, &world, published, kills);
+        check_manners(seed, &config, &world);
+        assert!(world.lockouts > 2, "seed {seed}: no lock-outs");
+        assert!(!world.expiries.is_empty(), "seed {seed}: no expired key");
+    });
+}
+
+/// Neither silent for longer than the longest block, save with a dead key, nor many requests in a row.
+fn check_manners(seed: u64, config: &IntegrationConfig, world: &World) {
+    for log in &config.logs {
+        for stream in log.streams(&config.id) {
+            let stream = stream.to_string();
+            let of_it = world.asked.iter().filter(|(_, s)| *s == stream);
+            let times: Vec<Timestamp> = of_it.map(|(at, _)| *at).collect();
+            for pair in times.windows(2) {
+                let dead = world
+                    .expiries
+                    .iter()
+                    .any(|at| (pair[0]..=pair[1]).contains(at));
+                let gap = pair[1].since(pair[0]);
+                assert!(
+                    dead || gap <= Duration::from_hours(10),
+                    "seed {seed}: {stream} was silent for {gap:?} from {}",
+                    pair[0]
+                );
+            }
+            for many in times.windows(60) {
+                assert!(
+                    many[59].since(many[0]) > Duration::from_hours(1),
+                    "seed {seed}: {stream} was asked 60 times in an hour from {}",
+                    many[0]
+                );
+            }
+        }
+    }
+}
+
+fn check(seed: u64, config: &IntegrationConfig, world: &World, published: u64, kills: u32) {
     let mut streams = Vec::new();
     for log in &config.logs {
         let ids = log.streams(&config.id);
@@ -371,16 +497,34 @@ fn check(seed: u64, world: &World, published: u64, kills: u32) {
     }
 }
 
-/// More take longer than a run of all tests should.
-const SEEDS: u64 = 8;
+/// How much is told of a story: more takes longer than a run of all tests should, so it is for `.ci/full`.
+fn asked_for(name: &str, few: u64) -> u64 {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how much is tried is no part of the program"
+    )]
+    let wanted = std::env::var(name);
+    wanted.map_or(few, |wanted| wanted.parse().unwrap())
+}
+
+/// Two at a time; each has a runtime and a clock of its own.
+fn tell(story: fn(u64), few: u64) {
+    let seeds = asked_for("SIMULATION_SEEDS", few);
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            scope.spawn(move || (half..seeds).step_by(2).for_each(story));
+        }
+    });
+}
 
 /// Eight seeds of two days with three failures in a hundred requests and a kill each few hours.
 #[test]
 fn nothing_is_lost_and_no_lockout_is_disturbed_whatever_fails_and_dies_between_two_steps() {
-    // Two at a time; each has a runtime and a clock of its own.
-    std::thread::scope(|scope| {
-        for half in 0..2 {
-            scope.spawn(move || (half..SEEDS).step_by(2).for_each(run));
-        }
-    });
+    tell(two_days, 8);
+}
+
+/// With lock-outs, keys that expire, rate limits, restarts and clocks that were stepped meanwhile.
+#[test]
+fn months_of_hourly_polls_lose_nothing_and_ask_nothing_that_is_forbidden() {
+    tell(hourly, 2);
 }
