@@ -1,6 +1,8 @@
 //! Every log type of the table, from the simulator through the real client into the real store: each record once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use mimecast_collector::clock::Clock;
@@ -18,9 +20,13 @@ use mimecast_collector::model::{
 use mimecast_collector::poll::config::LogConfig;
 use mimecast_collector::secret::Secret;
 use mimecast_collector::simulator::{
-    Account, Answer, Form, Handle, Key, Options, Publication, Simulator, Target,
+    Account, Action, Answer, Dirt, Fault, Form, Handle, Key, Options, Publication, Simulator,
+    Target,
 };
 use mimecast_collector::store::{Store, StoreError};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -485,5 +491,237 @@ fn a_log_type_that_the_account_has_no_product_for_is_no_alarm() {
         assert_eq!(row.class, Class::Forbidden, "{code}");
         assert_eq!(row.level, Level::Warn, "{code}");
         assert_eq!(row.recheck, Some(Duration::from_secs(3600)), "{code}");
+    }
+}
+
+/// By which the vendor's clock may be ahead of ours, in milliseconds.
+const ANY_CLOCK: &[i64] = &[0, 3_600_000, -3_600_000];
+
+/// Lets so many requests pass; then the fetch is dropped, as a kill would.
+#[derive(Clone)]
+struct Cut {
+    left: Arc<AtomicU64>,
+    reached: Arc<Notify>,
+}
+
+impl Cut {
+    fn after(requests: u64) -> Self {
+        Self {
+            left: Arc::new(AtomicU64::new(requests)),
+            reached: Arc::new(Notify::new()),
+        }
+    }
+}
+
+impl Gate for Cut {
+    type Permit = ();
+
+    async fn pass(&self) -> Result<(), FetchError> {
+        let take = |left: u64| left.checked_sub(1);
+        if self.left.fetch_update(Relaxed, Relaxed, take).is_ok() {
+            return Ok(());
+        }
+        self.reached.notify_one();
+        std::future::pending().await
+    }
+
+    fn failed(&self, _: &Failure) {}
+}
+
+/// What may happen between and within polls.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// Records of the last minutes, equal ones among them.
+    Published(usize),
+    /// Minutes pass.
+    Waited(u64),
+    /// A poll to its end, or to a failure.
+    Polled,
+    /// A poll that is killed before that request.
+    Killed(u64),
+    /// The connection breaks so far into one of the next answers.
+    Broken { skip: u32, after: usize },
+    /// One of the next files comes cut off.
+    CutOff { skip: u32 },
+    /// Every file is listed twice, once.
+    ListedTwice,
+    /// All links that are out become void.
+    LinksExpired,
+}
+
+fn any_happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        4 => (1_usize..40).prop_map(Happening::Published),
+        2 => (1_u64..9).prop_map(Happening::Waited),
+        2 => Just(Happening::Polled),
+        4 => (0_u64..8).prop_map(Happening::Killed),
+        2 => (0_u32..4, 0_usize..900).prop_map(|(skip, after)| Happening::Broken { skip, after }),
+        1 => (0_u32..3).prop_map(|skip| Happening::CutOff { skip }),
+        1 => Just(Happening::ListedTwice),
+        1 => Just(Happening::LinksExpired),
+    ]
+}
+
+impl Bench {
+    async fn happens(&self, config: &LogConfig, vendor_ahead_ms: i64, happening: Happening) {
+        let is_of_files = matches!(
+            config.log.paging,
+            Paging::BatchFiles | Paging::SiemFiles { .. }
+        );
+        let path = || Target::path(&config.log.path);
+        let bodies = || match config.log.paging {
+            Paging::BatchFiles => Target::Objects,
+            Paging::SiemFiles { .. }
+            | Paging::Stream
+            | Paging::Window(_)
+            | Paging::Feed { .. }
+            | Paging::Snapshot(..) => path(),
+        };
+        let script = |fault: Fault| {
+            self.handle.script(fault.once());
+        };
+        match happening {
+            Happening::Published(count) => {
+                let name = config.log.row.name;
+                let mut publication = Publication::new(self.account(), name, "", count);
+                let ahead = Duration::from_millis(vendor_ahead_ms.unsigned_abs());
+                let wall = self.clock.wall();
+                publication.at = Some(if vendor_ahead_ms < 0 {
+                    wall - ahead
+                } else {
+                    wall + ahead
+                });
+                publication.spread = Duration::from_secs(240);
+                // A queue holds no record twice, and a page of events may repeat the one before it.
+                if !matches!(config.log.paging, Paging::Snapshot(..) | Paging::Stream) {
+                    publication.dirt = vec![Dirt::Repeated, Dirt::Unicode];
+                }
+                self.handle.publish_as(&publication).unwrap();
+            }
+            Happening::Waited(minutes) => self.clock.advance(Duration::from_mins(minutes)),
+            Happening::Polled => self.poll_until(config, None).await,
+            Happening::Killed(requests) => self.poll_until(config, Some(requests)).await,
+            Happening::Broken { skip, after } => {
+                let action = Action::ResetMidBody { after };
+                script(Fault::new(bodies(), action).after(skip));
+            }
+            // Cut off anywhere else, an answer is no JSON.
+            Happening::CutOff { skip } if is_of_files => {
+                script(Fault::new(bodies(), Action::Truncate).after(skip));
+            }
+            Happening::ListedTwice => script(Fault::new(path(), Action::RepeatedLinks)),
+            Happening::CutOff { .. } => {}
+            Happening::LinksExpired => self.handle.expire_links(),
+        }
+    }
+
+    /// A poll of each stream until it is caught up, fails, or is killed before its so-manieth request.
+    async fn poll_until(&self, config: &LogConfig, killed_at: Option<u64>) {
+        for stream in config.streams(&integration()) {
+            let gate = Cut::after(killed_at.unwrap_or(u64::MAX));
+            let reached = Arc::clone(&gate.reached);
+            loop {
+                let slice = Duration::from_secs(86_400);
+                let result = tokio::select! {
+                    result = self.step_through(config, &stream, slice, gate.clone()) => result,
+                    () = reached.notified() => break,
+                };
+                match result {
+                    Ok(Progress::More) => {}
+                    Ok(Progress::CaughtUp) | Err(FetchError::Failed(_)) => break,
+                    other => panic!("{stream}: {other:?}"),
+                }
+            }
+        }
+    }
+}
+
+/// With the vendor's clock ahead of ours by any of these.
+fn nothing_is_lost_or_repeated(
+    config: &LogConfig,
+    (api, form): (Api, Form),
+    ahead_ms: &'static [i64],
+) {
+    let histories = (
+        proptest::collection::vec(any_happening(), 1..24),
+        proptest::sample::select(ahead_ms),
+    );
+    let config_of_runs = ProptestConfig {
+        cases: 12,
+        max_shrink_iters: 40,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let run = |(history, ahead_ms): (Vec<Happening>, i64)| {
+        runtime.block_on(async {
+            let bench = Bench::with(api, ahead_ms).await;
+            bench.client.correct_clock(ahead_ms);
+            for happening in history {
+                bench.happens(config, ahead_ms, happening).await;
+            }
+            bench.handle.clear_faults();
+            for _ in 0..3 {
+                bench.clock.advance(Duration::from_mins(5));
+                bench.poll(config).await;
+            }
+            bench.assert_each_once(config, form, "in the end").await;
+        });
+        Ok(())
+    };
+    TestRunner::new(config_of_runs)
+        .run(&histories, run)
+        .unwrap();
+}
+
+#[test]
+fn whatever_happens_to_slices_of_time_nothing_is_lost_or_repeated() {
+    nothing_is_lost_or_repeated(
+        &small(find("ttp-url").unwrap()),
+        (Api::V2, Form::Json),
+        ANY_CLOCK,
+    );
+}
+
+#[test]
+fn whatever_happens_to_listings_of_a_queue_nothing_is_lost_or_repeated() {
+    nothing_is_lost_or_repeated(
+        &small(find("held-messages").unwrap()),
+        (Api::V2, Form::Json),
+        ANY_CLOCK,
+    );
+}
+
+#[test]
+fn whatever_happens_to_pages_of_events_nothing_is_lost_or_repeated() {
+    nothing_is_lost_or_repeated(
+        &streaming("siem-ci"),
+        (Api::V2, Form::Event),
+        &[0, -3_600_000],
+    );
+}
+
+#[test]
+fn whatever_happens_to_pages_of_links_nothing_is_lost_or_repeated() {
+    nothing_is_lost_or_repeated(
+        &small(find("siem-ci").unwrap()),
+        (Api::V2, Form::Json),
+        ANY_CLOCK,
+    );
+}
+
+#[test]
+fn whatever_happens_to_a_chain_of_files_nothing_is_lost_or_repeated() {
+    for zipped in [true, false] {
+        let mut config = small(find("siem").unwrap());
+        config.log.paging = Paging::SiemFiles {
+            format: FileFormat::Json,
+            compress: zipped,
+        };
+        nothing_is_lost_or_repeated(&config, (Api::V1, Form::Json), ANY_CLOCK);
     }
 }

@@ -3,6 +3,7 @@
 mod budget;
 mod delivery;
 mod harness;
+mod healing;
 mod ledger;
 mod memory;
 mod operation;
