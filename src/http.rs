@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::health::{Failure, Origin};
 use crate::secret::Secret;
@@ -67,6 +67,17 @@ pub enum HttpError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The client's own certificate is of no use.
+    #[error("cannot use the client's certificate in {path}: {reason}")]
+    ClientCertificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The client's private key is none.
+    #[error("the client's key is no private key in PEM form")]
+    ClientKey,
     /// The proxy's URL is none; its text may hold a password and is not repeated.
     #[error("the proxy is not a URL such as \"http://proxy.example.com:3128\"")]
     Proxy,
@@ -88,7 +99,7 @@ pub fn client(connection: &Connection, purpose: Purpose) -> Result<reqwest::Clie
         reason = "the one place where clients are built"
     )]
     let builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls(connection.ca_file.as_deref())?)
+        .tls_backend_preconfigured(tls(connection.ca_file.as_deref(), None)?)
         .http1_only()
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
@@ -109,7 +120,14 @@ pub fn client(connection: &Connection, purpose: Purpose) -> Result<reqwest::Clie
     Ok(builder.build()?)
 }
 
-fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, HttpError> {
+/// What a client of TLS trusts, and with what it proves itself: the file of its certificates and the private key of the first.
+///
+/// # Errors
+/// A file, or the key, that is of no use.
+pub fn tls(
+    ca_file: Option<&Path>,
+    identity: Option<(&Path, &Secret)>,
+) -> Result<rustls::ClientConfig, HttpError> {
     let mut roots = rustls::RootCertStore::empty();
     // One unreadable file among the system's is no reason to trust none of them.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -121,21 +139,37 @@ fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, HttpError> {
     }
     // Given here and not installed for the process: a library has no business to do that.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
+        .with_root_certificates(roots);
+    let Some((path, key)) = identity else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let wrong = |reason| HttpError::ClientCertificate {
+        path: path.to_owned(),
+        reason,
+    };
+    let chain = certificates(path).map_err(wrong)?;
+    // The error says what kind of text it is, not which.
+    let key =
+        PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).map_err(|_| HttpError::ClientKey)?;
+    let config = builder.with_client_auth_cert(chain, key);
+    config.map_err(|e| wrong(e.to_string()))
+}
+
+/// The certificates of a file; at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = CertificateDer::pem_file_iter(path).map_err(|e| e.to_string())?;
+    let found: Result<Vec<_>, _> = found.collect();
+    match found.map_err(|e| e.to_string())? {
+        none if none.is_empty() => Err("it holds no certificate in PEM form".to_owned()),
+        some => Ok(some),
+    }
 }
 
 fn add_authorities(roots: &mut rustls::RootCertStore, path: &Path) -> Result<(), String> {
-    let before = roots.len();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|e| e.to_string())? {
-        roots
-            .add(certificate.map_err(|e| e.to_string())?)
-            .map_err(|e| e.to_string())?;
-    }
-    if roots.len() == before {
-        return Err("it holds no certificate in PEM form".to_owned());
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|e| e.to_string())?;
     }
     Ok(())
 }
