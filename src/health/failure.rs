@@ -19,6 +19,8 @@ pub enum Origin {
     ObjectStore,
     /// Splunk's HTTP Event Collector.
     Hec,
+    /// A syslog receiver, or the way to it. The code says what stood in it.
+    Syslog,
     /// The network below: names, connections, TLS, time-outs, broken bodies. The code says which.
     Transport,
     /// A local target: a file, standard output.
@@ -33,7 +35,7 @@ impl Origin {
     pub const fn is_mimecast(self) -> bool {
         match self {
             Self::Mimecast | Self::Token | Self::ObjectStore => true,
-            Self::Hec | Self::Transport | Self::Local | Self::Watch => false,
+            Self::Hec | Self::Syslog | Self::Transport | Self::Local | Self::Watch => false,
         }
     }
 
@@ -45,6 +47,7 @@ impl Origin {
             Self::Token => "token",
             Self::ObjectStore => "object-store",
             Self::Hec => "hec",
+            Self::Syslog => "syslog",
             Self::Transport => "transport",
             Self::Local => "local",
             Self::Watch => "watch",
@@ -108,7 +111,7 @@ impl Failure {
 #[must_use]
 pub fn key(origin: Origin, status: u16, code: &str) -> String {
     match (origin, status, code) {
-        (Origin::Transport | Origin::Local | Origin::Watch, _, code) => {
+        (Origin::Syslog | Origin::Transport | Origin::Local | Origin::Watch, _, code) => {
             format!("{}/{code}", origin.as_str())
         }
         (Origin::Hec, status, "") => format!("hec/http-{status}"),

@@ -78,6 +78,7 @@ impl Head {
             Origin::Mimecast
             | Origin::Token
             | Origin::Hec
+            | Origin::Syslog
             | Origin::Transport
             | Origin::Local
             | Origin::Watch => {

@@ -13,6 +13,7 @@ mod local;
 mod mimecast;
 mod object_store;
 mod row;
+mod syslog;
 mod token;
 mod transport;
 mod watch;
@@ -21,11 +22,12 @@ pub use document::{errors_md, what_we_do};
 pub use row::{Class, Impact, Level, Row, Scope, Status};
 
 /// The rows of every origin, in the order of the document.
-static TABLES: [&[Row]; 7] = [
+static TABLES: [&[Row]; 8] = [
     mimecast::ROWS,
     token::ROWS,
     object_store::ROWS,
     hec::ROWS,
+    syslog::ROWS,
     transport::ROWS,
     local::ROWS,
     watch::ROWS,
@@ -311,7 +313,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_failure_has_a_row(origin in 0..7_usize, status: u16, code: String) {
+        fn every_failure_has_a_row(origin in 0..8_usize, status: u16, code: String) {
             let origin = TABLES[origin][0].origin;
             prop_assert!(!find(origin, status, &code).key().is_empty());
         }
