@@ -1,6 +1,7 @@
 //! What the configuration says of an output.
 
 use super::hec::HecConfig;
+use super::syslog::SyslogConfig;
 use crate::model::OutputId;
 use crate::secret::SecretSource;
 use crate::settings::Table;
@@ -19,6 +20,8 @@ pub struct OutputConfig {
 pub enum OutputKind {
     /// `splunk_hec`: Splunk's HTTP Event Collector.
     SplunkHec(HecConfig),
+    /// `syslog`: a syslog receiver.
+    Syslog(SyslogConfig),
     /// `stdout`: one JSON object a line.
     Stdout,
 }
@@ -29,6 +32,7 @@ impl OutputKind {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::SplunkHec(_) => "splunk_hec",
+            Self::Syslog(_) => "syslog",
             Self::Stdout => "stdout",
         }
     }
@@ -40,6 +44,7 @@ impl OutputKind {
     pub const fn secret(&self) -> Option<&SecretSource> {
         match self {
             Self::SplunkHec(hec) => Some(&hec.token),
+            Self::Syslog(syslog) => syslog.client_key.as_ref(),
             Self::Stdout => None,
         }
     }
@@ -52,6 +57,9 @@ type Reader = fn(&mut Table<'_>) -> Option<OutputKind>;
 const TYPES: &[(&str, Reader)] = &[
     ("splunk_hec", |table| {
         HecConfig::read(table).map(OutputKind::SplunkHec)
+    }),
+    ("syslog", |table| {
+        SyslogConfig::read(table).map(OutputKind::Syslog)
     }),
     ("stdout", |_| Some(OutputKind::Stdout)),
 ];

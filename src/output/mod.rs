@@ -7,9 +7,10 @@
 pub mod batch;
 pub mod config;
 mod delivery;
-mod format;
+pub mod format;
 pub mod hec;
 pub mod stdout;
+pub mod syslog;
 mod worker;
 
 use std::error::Error;
@@ -20,12 +21,13 @@ pub use batch::{Batch, BatchLimits};
 pub use delivery::{Delivery, Receipt, Rejection, Verdict};
 use hec::SplunkHec;
 use stdout::Stdout;
+use syslog::Syslog;
 pub use worker::{Command, Worker};
 
 use crate::clock::Clock;
-use crate::http::Connection;
+use crate::http::{Connection, HttpError};
 use crate::model::OutputId;
-use crate::secret::{Fingerprint, SecretError};
+use crate::secret::{Fingerprint, SecretError, SecretSource};
 use config::{OutputConfig, OutputKind};
 
 /// A receiver of events: the seam at which tests put scripted ones.
@@ -94,6 +96,8 @@ impl Default for Window {
 pub enum Target {
     /// Splunk's HTTP Event Collector.
     SplunkHec(SplunkHec),
+    /// A syslog receiver.
+    Syslog(Syslog),
     /// Standard output.
     Stdout(Stdout),
 }
@@ -123,6 +127,15 @@ impl Target {
                     .map(Self::SplunkHec)
                     .map_err(|e| OpenError::Hec(output(), e))
             }
+            OutputKind::Syslog(syslog) => {
+                let key = syslog.client_key.as_ref().map(SecretSource::read);
+                let key = key
+                    .transpose()
+                    .map_err(|e| OpenError::ClientKey(output(), e))?;
+                Syslog::new(syslog, key)
+                    .map(Self::Syslog)
+                    .map_err(|e| OpenError::Tls(output(), e))
+            }
             OutputKind::Stdout => Ok(Self::Stdout(Stdout::default())),
         }
     }
@@ -132,6 +145,7 @@ impl Target {
     pub fn fingerprint(&self, key: &[u8]) -> Option<Fingerprint> {
         match self {
             Self::SplunkHec(hec) => Some(hec.fingerprint(key)),
+            Self::Syslog(syslog) => syslog.fingerprint(key),
             Self::Stdout(_) => None,
         }
     }
@@ -141,6 +155,7 @@ impl Output for Target {
     async fn deliver(&self, batch: &Batch) -> Delivery {
         match self {
             Self::SplunkHec(hec) => hec.deliver(batch).await,
+            Self::Syslog(syslog) => syslog.deliver(batch).await,
             Self::Stdout(stdout) => stdout.deliver(batch).await,
         }
     }
@@ -148,6 +163,7 @@ impl Output for Target {
     fn limits(&self) -> BatchLimits {
         match self {
             Self::SplunkHec(hec) => hec.limits(),
+            Self::Syslog(syslog) => syslog.limits(),
             Self::Stdout(stdout) => stdout.limits(),
         }
     }
@@ -155,6 +171,7 @@ impl Output for Target {
     fn fitting(&self, batch: &Batch) -> usize {
         match self {
             Self::SplunkHec(hec) => hec.fitting(batch),
+            Self::Syslog(syslog) => syslog.fitting(batch),
             Self::Stdout(stdout) => stdout.fitting(batch),
         }
     }
@@ -162,6 +179,7 @@ impl Output for Target {
     fn window(&self) -> Window {
         match self {
             Self::SplunkHec(hec) => hec.window(),
+            Self::Syslog(syslog) => syslog.window(),
             Self::Stdout(stdout) => stdout.window(),
         }
     }
@@ -169,6 +187,7 @@ impl Output for Target {
     async fn confirmations(&self, clock: &Clock) -> Vec<(Receipt, Verdict)> {
         match self {
             Self::SplunkHec(hec) => hec.confirmations(clock).await,
+            Self::Syslog(syslog) => syslog.confirmations(clock).await,
             Self::Stdout(stdout) => stdout.confirmations(clock).await,
         }
     }
@@ -180,6 +199,12 @@ pub enum OpenError {
     /// Its token cannot be read.
     #[error("output '{0}': cannot read its token: {1}")]
     Token(OutputId, #[source] SecretError),
+    /// Its private key cannot be read.
+    #[error("output '{0}': cannot read its client_key: {1}")]
+    ClientKey(OutputId, #[source] SecretError),
+    /// Its files for TLS are of no use.
+    #[error("output '{0}': {1}")]
+    Tls(OutputId, #[source] HttpError),
     /// Its HTTP client cannot be built.
     #[error("output '{0}': cannot prepare its connection: {1}")]
     Client(OutputId, #[source] Box<dyn Error + Send + Sync>),
@@ -230,7 +255,7 @@ pub(crate) mod fixture {
 mod tests {
     use super::hec::HecConfig;
     use super::*;
-    use crate::secret::{Secret, SecretSource};
+    use crate::secret::Secret;
 
     fn hec(url: &str, token: &str) -> OutputConfig {
         OutputConfig {

@@ -53,6 +53,8 @@ pub use handle::Handle;
 pub use hec::{Hec, HecEvent};
 pub use options::{Account, IdleToken, Keep, Key, LockOut, Options, Ports, RateLimit};
 pub use records::Dirt;
+#[cfg(test)]
+pub(crate) use records::samples;
 pub use seen::Request;
 pub use shelf::{Form, Publication, PublishError};
 

@@ -80,6 +80,39 @@ impl Recipe<'_> {
     }
 }
 
+/// One record of every type of every log, as JSON: log, record type, record. The files of API 1.0 once more as lines of
+/// `key=value`, whose record type then ends in `=`.
+#[cfg(test)]
+pub(crate) fn samples(at: Timestamp) -> Vec<(&'static str, String, String)> {
+    let mut samples = Vec::new();
+    for log in crate::mimecast::log_types::LOG_TYPES {
+        let (kinds, has_lines) = match Kept::of(log) {
+            Kept::Batches => (log.event_types, false),
+            Kept::Chain => (MTA_KINDS, true),
+            Kept::Span | Kept::Queue | Kept::Feed => (std::slice::from_ref(&log.name), false),
+        };
+        for kind in kinds {
+            let recipe = Recipe {
+                log,
+                kind,
+                seed: 7,
+                account: "one",
+                number: 1,
+                at,
+                dirt: Some(Dirt::Escapes),
+                padding: 0,
+            };
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            let record = recipe.make();
+            samples.push((log.name, (*kind).to_owned(), text(record.json())));
+            if has_lines {
+                samples.push((log.name, format!("{kind}="), text(record.key_value())));
+            }
+        }
+    }
+    samples
+}
+
 /// Stands in a subject for bytes that a `String` cannot hold.
 const INVALID: &str = "\u{f8ff}";
 

@@ -1,0 +1,330 @@
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener};
+
+use super::super::fixture::{batch, numbered, record};
+use super::*;
+use crate::model::Form;
+use crate::output::format::{Format, escape};
+
+fn config(transport: Transport, servers: &[String]) -> SyslogConfig {
+    SyslogConfig {
+        servers: servers.to_vec(),
+        transport,
+        rfc: Rfc::Rfc5424,
+        framing: Framing::OctetCounting,
+        format: Format::Json,
+        facility: 16,
+        app_name: "mimecast-collector".to_owned(),
+        hostname: Some("collector-1".to_owned()),
+        max_bytes: 8 << 10,
+        ca_file: None,
+        client_cert: None,
+        client_key: None,
+    }
+}
+
+/// An output that takes events for accepted sooner than in life.
+fn output(config: &SyslogConfig) -> Syslog {
+    Syslog {
+        accepted_after: Duration::from_millis(300),
+        ..Syslog::new(config, None).unwrap()
+    }
+}
+
+/// Takes counted messages apart; fails at anything that is not to the letter.
+fn counted(bytes: &[u8]) -> Vec<String> {
+    let (mut rest, mut messages) = (bytes, Vec::new());
+    while !rest.is_empty() {
+        let space = rest.iter().position(|b| *b == b' ').unwrap();
+        let digits = std::str::from_utf8(&rest[..space]).unwrap();
+        assert!(!digits.starts_with('0'));
+        let len: usize = digits.parse().unwrap();
+        let message = &rest[space + 1..space + 1 + len];
+        messages.push(String::from_utf8(message.to_vec()).unwrap());
+        rest = &rest[space + 1 + len..];
+    }
+    messages
+}
+
+/// A strict reader of RFC 5424: priority, event id and body.
+fn read_5424(message: &str) -> (u8, String, String) {
+    let rest = message.strip_prefix('<').unwrap();
+    let (priority, rest) = rest.split_once('>').unwrap();
+    let mut parts = rest.splitn(7, ' ');
+    assert_eq!(parts.next(), Some("1"));
+    let time: jiff::Timestamp = parts.next().unwrap().parse().unwrap();
+    assert!(time > jiff::Timestamp::UNIX_EPOCH);
+    for limit in [255, 48, 128, 32] {
+        let part = parts.next().unwrap();
+        assert!(
+            (1..=limit).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_graphic()),
+            "{part}"
+        );
+    }
+    let data = parts
+        .next()
+        .unwrap()
+        .strip_prefix("[mimecast@32473")
+        .unwrap();
+    let (mut rest, mut id) = (data, String::new());
+    while let Some(parameter) = rest.strip_prefix(' ') {
+        let (name, quoted) = parameter.split_once("=\"").unwrap();
+        assert!(name.len() <= 32);
+        let mut escaped = false;
+        let end = quoted.char_indices().find(|(_, c)| {
+            let ends = *c == '"' && !escaped;
+            assert!(escaped || *c != ']');
+            escaped = *c == '\\' && !escaped;
+            ends
+        });
+        let end = end.unwrap().0;
+        if name == "eventId" {
+            id = quoted.get(..end).unwrap().to_owned();
+        }
+        rest = quoted.get(end + 1..).unwrap();
+    }
+    let body = rest.strip_prefix("] ").unwrap();
+    (priority.parse().unwrap(), id, body.to_owned())
+}
+
+async fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+/// Reads until so many messages are there.
+async fn receive(socket: &mut TcpStream, messages: usize) -> Vec<String> {
+    let mut bytes = Vec::new();
+    let all = async {
+        loop {
+            let mut piece = [0; 4096];
+            let n = socket.read(&mut piece).await.unwrap();
+            assert!(n > 0, "closed after {} bytes", bytes.len());
+            bytes.extend_from_slice(&piece[..n]);
+            if bytes.ends_with(format!("{{\"n\":{}}}", messages - 1).as_bytes()) {
+                return counted(&bytes);
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), all)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn events_are_counted_frames_and_accepted_when_no_reset_came() {
+    let (listener, address) = listener().await;
+    let output = output(&config(Transport::Tcp, &[address]));
+    let events = numbered(300);
+    let (delivery, messages) = tokio::join!(output.deliver(&events), async {
+        let mut socket = listener.accept().await.unwrap().0;
+        let messages = receive(&mut socket, 300).await;
+        // Held open until the delivery has ended.
+        (messages, socket)
+    });
+    assert_eq!(delivery, Delivery::accepted(300));
+    for (i, message) in messages.0.iter().enumerate() {
+        let (priority, id, body) = read_5424(message);
+        assert_eq!((priority, body), (133, format!("{{\"n\":{i}}}")));
+        assert_eq!(id, "ab".repeat(16));
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_before_a_break_goes_out_again_with_the_same_ids() {
+    let (listener, address) = listener().await;
+    let output = output(&config(Transport::Tcp, &[address]));
+    let events = numbered(20);
+    let (delivery, first) = tokio::join!(output.deliver(&events), async {
+        let mut socket = listener.accept().await.unwrap().0;
+        receive(&mut socket, 20).await
+        // Read, and closed before the events count.
+    });
+    assert_eq!(delivery.accepted, 0);
+    assert_eq!(delivery.failure.unwrap().key(), "syslog/reset");
+    let (delivery, again) = tokio::join!(output.deliver(&events), async {
+        let mut socket = listener.accept().await.unwrap().0;
+        let messages = receive(&mut socket, 20).await;
+        (messages, socket)
+    });
+    assert_eq!(delivery, Delivery::accepted(20));
+    assert_eq!(again.0, first);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_while_it_rested_is_made_anew_without_a_failure() {
+    let (listener, address) = listener().await;
+    let output = output(&config(Transport::Tcp, &[address]));
+    let events = numbered(3);
+    for _ in 0..2 {
+        let (delivery, _) = tokio::join!(output.deliver(&events), async {
+            let mut socket = listener.accept().await.unwrap().0;
+            receive(&mut socket, 3).await;
+            // A receiver that says something is no receiver that is gone.
+            socket.write_all(b"hello\n").await.unwrap();
+            socket
+        });
+        assert_eq!(delivery, Delivery::accepted(3));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_stood_in_for_by_the_next() {
+    let (gone, first) = listener().await;
+    drop(gone);
+    let (listener, second) = listener().await;
+    let both = output(&config(Transport::Tcp, &[first.clone(), second]));
+    let events = numbered(2);
+    let (delivery, _) = tokio::join!(both.deliver(&events), async {
+        let mut socket = listener.accept().await.unwrap().0;
+        receive(&mut socket, 2).await;
+        socket
+    });
+    assert_eq!(delivery, Delivery::accepted(2));
+    let none = output(&config(Transport::Tcp, &[first]))
+        .deliver(&events)
+        .await;
+    assert_eq!(none.failure.unwrap().key(), "syslog/connect");
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_no_tls_gets_no_event() {
+    let (listener, address) = listener().await;
+    let address = address.replace("127.0.0.1", "localhost");
+    let output = output(&config(Transport::Tls, &[address]));
+    let events = numbered(1);
+    let (delivery, heard) = tokio::join!(output.deliver(&events), async {
+        let mut socket = listener.accept().await.unwrap().0;
+        let mut heard = [0; 4096];
+        let n = socket.read(&mut heard).await.unwrap();
+        socket.write_all(b"<13>1 - - - - - -\n").await.unwrap();
+        String::from_utf8_lossy(&heard[..n]).into_owned()
+    });
+    assert_eq!(delivery.failure.unwrap().key(), "syslog/tls");
+    assert!(!heard.contains("mimecast"), "{heard}");
+}
+
+#[tokio::test]
+async fn a_datagram_is_a_message_and_one_too_large_for_the_network_is_put_aside() {
+    let receiver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = receiver.local_addr().unwrap().to_string();
+    let mut config = config(Transport::Udp, &[address]);
+    config.format = Format::Leef;
+    let delivery = output(&config).deliver(&numbered(5)).await;
+    assert_eq!(delivery, Delivery::accepted(5));
+    for i in 0..5 {
+        let mut datagram = [0; 4096];
+        let n = receiver.recv(&mut datagram).await.unwrap();
+        let (_, _, body) = read_5424(std::str::from_utf8(&datagram[..n]).unwrap());
+        assert!(
+            body.starts_with("LEEF:1.0|") && body.ends_with(&format!("\tn={i}")),
+            "{body}"
+        );
+    }
+    config.max_bytes = 1 << 20;
+    let large = record(
+        "audit",
+        Form::Json,
+        &format!(r#"{{"x":"{}"}}"#, "x".repeat(70_000)),
+    );
+    let events = batch(
+        "acme-uk/audit",
+        vec![numbered(1).records()[0].clone(), large],
+    );
+    let output = output(&config);
+    assert_eq!(output.deliver(&events).await, Delivery::accepted(1));
+    let rest = output.deliver(&events.slice(1..2)).await;
+    assert_eq!((rest.accepted, rest.rejected[0].index), (0, 0));
+}
+
+#[tokio::test]
+async fn a_unix_socket_of_a_stream_gets_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log").to_str().unwrap().to_owned();
+    let listener = UnixListener::bind(&path).unwrap();
+    let output = output(&config(Transport::Unix, &[path]));
+    let events = numbered(2);
+    let (delivery, text) = tokio::join!(output.deliver(&events), async {
+        let mut socket = listener.accept().await.unwrap().0;
+        let mut text = String::new();
+        while text.matches('\n').count() < 2 {
+            let mut piece = [0; 4096];
+            let n = socket.read(&mut piece).await.unwrap();
+            text.push_str(std::str::from_utf8(&piece[..n]).unwrap());
+        }
+        (text, socket)
+    });
+    assert_eq!(delivery, Delivery::accepted(2));
+    assert_eq!(text.0.lines().map(read_5424).count(), 2);
+}
+
+#[test]
+fn a_message_of_each_rfc() {
+    let mail = record(
+        "url protect",
+        Form::Json,
+        r#"{"url":"http://x/","action":"Block"}"#,
+    );
+    let mail = batch("acme-uk/siem-cg/url protect", vec![mail]);
+    let shown = |rfc| {
+        let config = SyslogConfig {
+            rfc,
+            framing: Framing::Lf,
+            ..config(Transport::Tcp, &[])
+        };
+        String::from_utf8(Encoder::new(&config).encode(&mail).bytes).unwrap()
+    };
+    insta::assert_snapshot!(
+        shown(Rfc::Rfc5424) + &shown(Rfc::Rfc3164),
+        @r#"
+    <131>1 2026-01-06T09:08:07.000Z collector-1 mimecast-collector - url-protect [mimecast@32473 integration="acme-uk" log="siem-cg" type="url protect" eventId="abababababababababababababababab"] {"url":"http://x/","action":"Block"}
+    <131>Jan  6 09:08:07 collector-1 mimecast-collector: {"url":"http://x/","action":"Block"}
+    "#
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_content_breaks_a_frame(
+        texts in prop::collection::vec(any::<String>(), 1..8),
+        raw in prop::collection::vec(any::<u8>(), 0..200),
+        repeat in 1_usize..2_000,
+        lf in any::<bool>(),
+        old in any::<bool>(),
+        format in 0_usize..5,
+    ) {
+        let format = [Format::Json, Format::KeyValue, Format::Cef, Format::Leef, Format::Leef2][format].clone();
+        let mut records: Vec<_> = texts.iter().map(|text| {
+            let text = format!("{text}\n\r\0\u{1b}[0m <13>1 - forged").repeat(repeat);
+            record("a\"]\n", Form::Json, &serde_json::json!({ "subject": text, "x": 1 }).to_string())
+        }).collect();
+        let mut odd = record("receipt", Form::Text, "");
+        odd.body = raw.into();
+        records.push(odd);
+        let events = records.len();
+        let config = SyslogConfig {
+            rfc: if old { Rfc::Rfc3164 } else { Rfc::Rfc5424 },
+            framing: if lf { Framing::Lf } else { Framing::OctetCounting },
+            format,
+            max_bytes: 2_048,
+            ..config(Transport::Tcp, &[])
+        };
+        let frames = Encoder::new(&config).encode(&batch("acme-uk/siem/receipt", records));
+        let messages = if lf {
+            let text = String::from_utf8(frames.bytes).unwrap();
+            text.lines().map(str::to_owned).collect()
+        } else {
+            counted(&frames.bytes)
+        };
+        prop_assert_eq!(messages.len(), events);
+        for message in messages {
+            prop_assert!(message.len() <= 2_048);
+            prop_assert!(!message.chars().any(|c| escape::is_unsafe(c) && c != '\t'));
+            if !old {
+                read_5424(&message);
+            }
+        }
+    }
+}
