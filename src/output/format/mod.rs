@@ -1,6 +1,6 @@
 //! Events as bytes: pure functions from an event to one line of text.
 //!
-//! `json` is the event as stored. The others take the event apart into named fields (see [`fields`]) and lose nothing that has a
+//! `json` is the event as stored. The others take the event apart into named fields (see `fields`) and lose nothing that has a
 //! value, unless a limit of size makes them: then long fields are shortened first, and the event says so by `truncated=true`. What is
 //! written has no control character but LEEF's tabs, is valid UTF-8, and no value can end the field that it stands in. Nothing here knows where
 //! the bytes go.

@@ -1,7 +1,7 @@
 //! Syslog over TLS, TCP, UDP or a Unix socket, as RFC 5424 or RFC 3164.
 //!
 //! Syslog has no answer, so nothing here proves that a receiver has stored an event. What can be known is used: on a stream, the events of a
-//! batch count as accepted [`ACCEPTED_AFTER`] their bytes were written, if the receiver has neither closed nor reset the connection by
+//! batch count as accepted 5 s after their bytes were written, if the receiver has neither closed nor reset the connection by
 //! then. If it has, or this program dies, all of them go out again with the same ids. A datagram counts once the system took it.
 //!
 //! Several servers stand in for one another: a connection that cannot be made, or breaks, is made to the next in turn.
