@@ -1,5 +1,7 @@
 //! Wiring and shutdown: what a configuration becomes, and how it ends.
 
+mod face;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use crate::config::Config;
 use crate::control::{ControlError, Handler, Request, Server, socket_path, state_socket};
 use crate::ledger;
 use crate::mimecast::client::Limits;
-use crate::model::{LaneId, OutputId, StreamId};
+use crate::model::{IntegrationId, LaneId, OutputId, StreamId};
 use crate::poll::{Budgets, Shared};
 use crate::settings::Problems;
 use crate::signals::Signal;
@@ -25,6 +27,8 @@ use crate::subject::Context;
 use crate::supervisor::{Order, PrepareError, ReplayWish, Supervisor, flatten, prepare};
 use crate::systemd::Manager;
 use crate::upkeep::Upkeep;
+use crate::web::{self, WebError};
+use face::Face;
 
 /// Requests to Mimecast that may be out at once, over all integrations.
 const REQUESTS: usize = 64;
@@ -51,6 +55,9 @@ pub enum AppError {
     /// The control socket cannot be made.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The status endpoint cannot be served.
+    #[error(transparent)]
+    Web(#[from] WebError),
 }
 
 /// Runs `config` until a signal says to stop; on a reload, what `load` gives then.
@@ -68,6 +75,7 @@ pub async fn run(
     }
     config.check_secrets()?;
     let prepared = prepare(&config)?;
+    let page = web::prepare(&config.status)?;
     let (store, store_task) = open_store(config.state_dir.clone(), clock.clone()).await?;
     let control = Server::bind(&socket_path(&config.state_dir))?
         .linked_at(&state_socket(&config.state_dir))?;
@@ -91,15 +99,24 @@ pub async fn run(
         spool_limit: config.spool.max_bytes,
         asks,
     };
+    let mut face = Face::new(desk.clone());
+    let plan = face.plan(page)?;
+    face.apply(plan).await;
+    let (desk_of_control, stop) = (desk.clone(), control_stop.clone());
+    services.spawn(async move {
+        control.run(desk_of_control, stop).await;
+        Ok(())
+    });
     let stop = control_stop.clone();
     services.spawn(async move {
-        control.run(desk, stop).await;
+        face::remember(desk, stop).await;
         Ok(())
     });
 
     let mut supervisor =
         Supervisor::new(shared, Limits::new(config.state_dir.clone()), config.spool);
     supervisor.apply(prepared).await?;
+    face.set_ready(true);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         state_dir = %config.state_dir.display(),
@@ -122,7 +139,7 @@ pub async fn run(
                 Some(Signal::Stop | Signal::StopNow) | None => break Ok(()),
                 Some(Signal::Reload) => {
                     manager.reloading();
-                    reload(&mut supervisor, &config.state_dir, &load).await?;
+                    reload(&mut supervisor, &mut face, &config.state_dir, &load).await?;
                     manager.ready();
                 }
             },
@@ -132,6 +149,7 @@ pub async fn run(
                 Err(error) => break Err(error),
             },
             Some(ended) = services.join_next() => break flatten(ended),
+            () = face.ended() => {}
             Some(Ask { order, reply }) = asked.recv() => {
                 let done = supervisor.obey(order).await?;
                 // An asker that has gone away needs no answer.
@@ -146,8 +164,10 @@ pub async fn run(
         }
     };
     manager.stopping();
+    face.set_ready(false);
     tracing::info!("stopping");
     control_stop.cancel();
+    face.stop().await;
     let stopped = tokio::select! {
         () = supervisor.stop() => true,
         () = tokio::time::sleep(GRACE) => false,
@@ -173,6 +193,7 @@ pub async fn run(
 pub fn check(config: &Config) -> Result<(), AppError> {
     config.check_secrets()?;
     prepare(config)?;
+    web::prepare(&config.status)?;
     Ok(())
 }
 
@@ -187,6 +208,7 @@ async fn open_store(
 /// Takes up the configuration as it is now; a wrong one changes nothing.
 async fn reload(
     supervisor: &mut Supervisor,
+    face: &mut Face,
     state_dir: &Path,
     load: &impl Fn() -> Result<Config, Problems>,
 ) -> Result<(), StoreError> {
@@ -198,11 +220,15 @@ async fn reload(
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        Ok(prepare(&config)?)
+        let prepared = prepare(&config)?;
+        // Last, for it takes an address.
+        let plan = face.plan(web::prepare(&config.status)?)?;
+        Ok((prepared, plan))
     });
     match prepared {
-        Ok(prepared) => {
+        Ok((prepared, plan)) => {
             supervisor.apply(prepared).await?;
+            face.apply(plan).await;
             tracing::info!("the configuration was read again");
         }
         Err(error) => {
@@ -233,10 +259,7 @@ impl Handler for Desk {
     async fn handle(&self, request: Request) -> Result<serde_json::Value, String> {
         match request {
             Request::Status => {
-                let stored = self.context.store.snapshot().await;
-                let stored = stored.map_err(|_| STOPPING.to_owned())?;
-                let report = report(&self.context, &stored, self.spool_limit);
-                serde_json::to_value(report).map_err(|e| e.to_string())
+                serde_json::to_value(self.report().await?).map_err(|e| e.to_string())
             }
             Request::Ledger => {
                 let drawn_up = ledger::draw_up(&self.context.store, self.context.clock.now()).await;
@@ -279,6 +302,12 @@ impl Handler for Desk {
 const STOPPING: &str = "the collector is stopping";
 
 impl Desk {
+    async fn report(&self) -> Result<Report, String> {
+        let stored = self.context.store.snapshot().await;
+        let stored = stored.map_err(|_| STOPPING.to_owned())?;
+        Ok(report(&self.context, &stored, self.spool_limit))
+    }
+
     async fn order(&self, order: Order) -> Result<serde_json::Value, String> {
         let (reply, answer) = oneshot::channel();
         let asked = self.asks.send(Ask { order, reply }).await;
@@ -303,8 +332,20 @@ fn report(context: &Context, stored: &Snapshot, spool_limit: u64) -> Report {
         sum.rejected += at.rejected;
         *backlog += events.saturating_sub(at.passed);
     }
+    let mut waiting: BTreeMap<IntegrationId, BTreeMap<&OutputId, u64>> = BTreeMap::new();
+    for ((output, lane), at) in &stored.positions {
+        let events = stored.lanes.get(lane).map_or(0, |lane| lane.events);
+        if let Some(stream) = lane.source() {
+            let outputs = waiting.entry(stream.integration).or_default();
+            *outputs.entry(output).or_default() += events.saturating_sub(at.passed);
+        }
+    }
     let mut report = status.report(context.clock.now());
     for integration in &mut report.integrations {
+        let most = waiting
+            .get(&integration.name)
+            .and_then(|outputs| outputs.values().max());
+        integration.backlog_events = most.copied().unwrap_or(0);
         for stream in &mut integration.streams {
             let id = StreamId::new(&integration.name, &stream.log, &stream.event_type);
             if let Some(record) = stored.streams.get(&id.to_string()) {
@@ -325,6 +366,7 @@ fn report(context: &Context, stored: &Snapshot, spool_limit: u64) -> Report {
             output.backlog_events = *backlog;
         }
     }
+    status.age(&mut report);
     report
 }
 

@@ -32,9 +32,9 @@
 //! | [`watch`], [`upkeep`] | what people should hear of although no request fails by it |
 //! | [`http`], [`mimecast`] | asking: clients; log types, signing, paging, decoding |
 //! | [`store`] | what must not be lost: cursors, positions and states in sled, events in lanes of segments |
-//! | [`poll`], [`output`] | the two kinds of task: one an integration, one an output |
+//! | [`poll`], [`output`], [`measured`] | the two kinds of task: one an integration, one an output, timed |
 //! | [`ledger`] | whether all that came in is accounted for |
-//! | [`status`], [`control`] | what is going on, and who may ask |
+//! | [`status`], [`control`], [`web`] | what is going on, and who may ask: over a Unix socket, over HTTP |
 //! | [`config`], [`supervisor`], [`app`], [`cli`] | what a configuration becomes: tasks, reload, shutdown, commands |
 //! | [`logging`], [`signals`], [`scale`] | the program's own log, what the system asks, and time in fast motion |
 //! | [`simulator`] | a Mimecast and a Splunk HEC of our own, for tests and the demo |
@@ -51,6 +51,7 @@ pub mod health;
 pub mod http;
 pub mod ledger;
 pub mod logging;
+pub mod measured;
 pub mod mimecast;
 pub mod model;
 pub mod output;
@@ -70,3 +71,4 @@ pub mod systemd;
 pub mod units;
 pub mod upkeep;
 pub mod watch;
+pub mod web;

@@ -18,6 +18,7 @@ pub use replays::ReplayWish;
 use crate::alert::Renewal;
 use crate::config::{Config, Spool};
 use crate::http::{Connection, HttpError, Purpose, client};
+use crate::measured::Measured;
 use crate::mimecast::auth::{Credential, CredentialError};
 use crate::mimecast::client::{Client, Http, Limits};
 use crate::model::{IntegrationId, OutputId, Timestamp};
@@ -246,6 +247,8 @@ impl Supervisor {
         self.shared.context.status.output(&config.id, |report| {
             report.kind = config.kind.as_str().to_owned()
         });
+        let Context { clock, status, .. } = self.shared.context.clone();
+        let target = Measured::new(target, config.id.clone(), clock, status);
         let worker = Worker::new(
             config.id.clone(),
             target,

@@ -9,6 +9,7 @@ use crate::app::AppError;
 use crate::control::ControlError;
 use crate::scale::ScaleError;
 use crate::store::StoreError;
+use crate::web::WebError;
 
 /// Why the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,23 @@ impl From<&AppError> for Exit {
             }
             AppError::Store(_) => Self::Store,
             AppError::Control(error) => error.into(),
+            AppError::Web(error) => error.into(),
+        }
+    }
+}
+
+impl From<&WebError> for Exit {
+    fn from(error: &WebError) -> Self {
+        match error {
+            WebError::Listen { source, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                Self::Permission
+            }
+            WebError::Listen { .. }
+            | WebError::Secret(_)
+            | WebError::File { .. }
+            | WebError::Tls(_) => Self::Config,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::logging::Format;
 use crate::output::config::OutputConfig;
 use crate::poll::config::IntegrationConfig;
 use crate::settings::{Document, Notes, Problem, Problems, SecretUse, Table};
+use crate::web::WebConfig;
 
 /// All that the configuration says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Config {
     pub log: Log,
     /// How much may wait for delivery.
     pub spool: Spool,
+    /// Where the status page is served, if anywhere.
+    pub status: WebConfig,
     /// What is fetched: at least one, in the order of the files.
     pub integrations: Vec<IntegrationConfig>,
     /// Where it goes: at least one, in the order of the files.
@@ -73,6 +76,7 @@ impl Config {
             state_dir: parts.state_dir,
             log: parts.log,
             spool: parts.spool,
+            status: parts.status,
             integrations: parts.integrations,
             outputs: parts.outputs,
             warnings,

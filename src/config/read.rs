@@ -10,6 +10,7 @@ use crate::poll::config::IntegrationConfig;
 use crate::secret::SecretSource;
 use crate::settings::{Size, Table};
 use crate::units::show_size;
+use crate::web::WebConfig;
 
 const STATE_DIR: &str = "/var/lib/mimecast-collector";
 const MAX_BYTES: u64 = 10 << 30;
@@ -35,6 +36,7 @@ pub(super) struct Parts {
     pub(super) state_dir: PathBuf,
     pub(super) log: Log,
     pub(super) spool: Spool,
+    pub(super) status: WebConfig,
     pub(super) integrations: Vec<IntegrationConfig>,
     pub(super) outputs: Vec<OutputConfig>,
 }
@@ -46,6 +48,7 @@ pub(super) fn parts(mut root: Table<'_>) -> Parts {
         .unwrap_or_else(|| PathBuf::from(STATE_DIR));
     let log = log(root.table("log"));
     let spool = spool(root.table("spool"));
+    let status = WebConfig::read(root.table("status"));
     let mut defaults = root.table("defaults");
     let integrations = integrations(&mut root, defaults.table("integration").as_defaults());
     let outputs = outputs(&mut root, defaults.table("output").as_defaults());
@@ -53,6 +56,7 @@ pub(super) fn parts(mut root: Table<'_>) -> Parts {
         state_dir,
         log,
         spool,
+        status,
         integrations,
         outputs,
     }

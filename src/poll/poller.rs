@@ -339,6 +339,7 @@ impl<S: Source> Poller<S> {
         }
         stream.fresh = false;
         stream.running = true;
+        self.context.status.polled(&stream.id);
         let known = store.stream(&stream.id).await?;
         stream.reached = known.newest.or(known.origin);
         let sink = store.writer(&stream.id).await?;
@@ -444,6 +445,7 @@ impl<S: Source> Poller<S> {
         let Some(stream) = self.streams.get_mut(index) else {
             return Ok(());
         };
+        self.context.status.failed(&stream.id, &failure.key());
         match action {
             Action::RenewCredential => {
                 self.source.renew();
@@ -528,6 +530,7 @@ impl<S: Source> Poller<S> {
             SinkError::Full => failure("state_dir_full"),
             SinkError::Unfit(_) => failure("unfit"),
         };
+        self.context.status.failed(&stream.id, &failure.key());
         let outcome = Outcome::Failed(Attempt {
             failure: &failure,
             credential: None,

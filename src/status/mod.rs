@@ -1,17 +1,27 @@
 //! What every task is doing, in one place.
 //!
-//! Pollers and output workers write here, and nobody else does; the control socket reads. The registry knows neither who feeds it
+//! Pollers and output workers write here, and nobody else does; the control socket and the web page read. Besides the
+//! present it keeps a day of points for plots and the recent changes of state, all in bounded memory. The registry knows neither who feeds it
 //! nor how: it keeps what it is told, in an order that does not change, and answers with a [`Report`]. Nothing
 //! decides by it, so it may be a moment behind.
 
+mod changes;
+mod history;
+mod latency;
 mod replay;
 mod report;
 mod summary;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
+pub use changes::Change;
+pub use history::{History, Whose};
+pub use latency::Latency;
 pub use replay::ReplayReport;
 pub use report::{
     Condition, IntegrationReport, OutputReport, Phase, Report, SpoolReport, StreamReport,
@@ -26,6 +36,8 @@ pub struct Status {
     state_dir: Arc<PathBuf>,
     started: Timestamp,
     board: Arc<Mutex<Board>>,
+    /// Counts changes of state.
+    changed: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +46,9 @@ struct Board {
     outputs: BTreeMap<OutputId, OutputReport>,
     spool: SpoolReport,
     quarantined: u64,
+    changes: changes::Changes,
+    history: history::Rings,
+    waiting: BTreeMap<OutputId, waiting::Marks>,
 }
 
 /// An integration's report, whose streams are kept by name until somebody asks.
@@ -51,24 +66,52 @@ impl Status {
             state_dir: Arc::new(state_dir.to_owned()),
             started,
             board: Arc::default(),
+            changed: watch::Sender::new(0),
         }
     }
 
     /// Changes what is said of an integration, its streams aside; one that is new is added. The closure
     /// runs under the registry's lock, so it only assigns.
     pub fn integration(&self, id: &IntegrationId, change: impl FnOnce(&mut IntegrationReport)) {
-        change(&mut self.board().integration(id).report);
+        let mut board = self.board();
+        let report = &mut board.integration(id).report;
+        let before = (report.condition.clone(), report.resources.clone());
+        change(report);
+        let after = (report.condition.clone(), report.resources.clone());
+        let mut noted = board.changes.note(|| id.to_string(), &before.0, &after.0);
+        let well = Condition::default();
+        for (resource, condition) in &after.1 {
+            let before = before.1.get(resource).unwrap_or(&well);
+            let subject = || format!("{id} {resource}");
+            noted |= board.changes.note(subject, before, condition);
+        }
+        drop(board);
+        self.tell(noted);
     }
 
     /// Changes what is said of a stream; as [`Status::integration`].
     pub fn stream(&self, id: &StreamId, change: impl FnOnce(&mut StreamReport)) {
         let mut board = self.board();
         let streams = &mut board.integration(&id.integration).streams;
-        change(
-            streams
-                .entry(id.clone())
-                .or_insert_with(|| StreamReport::new(id)),
-        );
+        let report = streams
+            .entry(id.clone())
+            .or_insert_with(|| StreamReport::new(id));
+        let before = report.condition.clone();
+        change(report);
+        let after = report.condition.clone();
+        let noted = board.changes.note(|| id.to_string(), &before, &after);
+        drop(board);
+        self.tell(noted);
+    }
+
+    /// Counts a step of a poll.
+    pub fn polled(&self, id: &StreamId) {
+        self.stream(id, |stream| stream.polls += 1);
+    }
+
+    /// Counts a step that failed, by the key of its failure.
+    pub fn failed(&self, id: &StreamId, key: &str) {
+        self.stream(id, |stream| stream.count_failure(key));
     }
 
     /// Changes what is said of an output; as [`Status::integration`].
@@ -78,7 +121,63 @@ impl Status {
             .outputs
             .entry(id.clone())
             .or_insert_with(|| OutputReport::new(id));
+        let before = report.condition.clone();
         change(report);
+        let after = report.condition.clone();
+        let subject = || format!("output {id}");
+        let noted = board.changes.note(subject, &before, &after);
+        drop(board);
+        self.tell(noted);
+    }
+
+    fn tell(&self, noted: bool) {
+        if noted {
+            self.changed.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Tells of each change of state from now on; who is told of one calls [`Status::stamp`].
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Dates the changes of state since the last call with `now`.
+    pub fn stamp(&self, now: Timestamp) {
+        self.board().changes.stamp(now);
+    }
+
+    /// Takes a report down as the end of its minute.
+    pub fn remember(&self, report: &Report) {
+        let mut board = self.board();
+        board.history.note(report);
+        let Board {
+            waiting, outputs, ..
+        } = &mut *board;
+        waiting.retain(|id, _| outputs.contains_key(id));
+        for output in &report.outputs {
+            let marks = waiting.entry(output.name.clone()).or_default();
+            marks.note(report.now, output);
+        }
+    }
+
+    /// What is remembered of the last 24 hours; `None` if nothing is.
+    #[must_use]
+    pub fn history(&self, whose: &Whose) -> Option<History> {
+        self.board().history.of(whose)
+    }
+
+    /// Fills in how long the oldest event has waited for each output, when the counts of a report are in.
+    pub fn age(&self, report: &mut Report) {
+        let board = self.board();
+        for output in &mut report.outputs {
+            let since = match board.waiting.get(&output.name) {
+                Some(marks) => marks.oldest(output),
+                None => None,
+            };
+            output.backlog_age_s = (output.backlog_events > 0)
+                .then(|| report.now.since(since.unwrap_or(self.started)).as_secs());
+        }
     }
 
     /// Forgets an integration and its streams, once its task has ended.
@@ -104,7 +203,8 @@ impl Status {
     /// Everything as it stands at `now`.
     #[must_use]
     pub fn report(&self, now: Timestamp) -> Report {
-        let board = self.board();
+        let mut board = self.board();
+        board.changes.stamp(now);
         let integrations: Vec<_> = board
             .integrations
             .values()
@@ -125,6 +225,7 @@ impl Status {
             outputs,
             spool: board.spool,
             quarantined: board.quarantined,
+            changes: board.changes.newest_first(),
         }
     }
 

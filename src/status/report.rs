@@ -1,10 +1,11 @@
 //! The words in which the registry answers; their JSON form is read by scripts, so members are added, never changed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Summary;
+use super::{Change, Latency, Summary};
 use crate::model::{IntegrationId, OutputId, StreamId, Timestamp};
 
 /// Everything that is known at one moment.
@@ -30,6 +31,9 @@ pub struct Report {
     pub spool: SpoolReport,
     /// Records in quarantine, of all streams and outputs together.
     pub quarantined: u64,
+    /// The recent changes of state, the newest first.
+    #[serde(default)]
+    pub changes: Vec<Change>,
 }
 
 impl Report {
@@ -121,6 +125,9 @@ pub struct IntegrationReport {
     pub condition: Condition,
     /// How what the vendor counts calls of is doing, by name.
     pub resources: BTreeMap<String, Condition>,
+    /// Events of its streams that wait for the output that has the most of them to take.
+    #[serde(default)]
+    pub backlog_events: u64,
     /// Its streams, by log type and event type.
     pub streams: Vec<StreamReport>,
 }
@@ -132,8 +139,18 @@ impl IntegrationReport {
             api: String::new(),
             condition: Condition::default(),
             resources: BTreeMap::new(),
+            backlog_events: 0,
             streams: Vec::new(),
         }
+    }
+
+    /// Whether it or a part of it is anything but healthy.
+    #[must_use]
+    pub fn is_troubled(&self) -> bool {
+        let shared = std::iter::once(&self.condition).chain(self.resources.values());
+        let streams = self.streams.iter().map(|stream| &stream.condition);
+        let mut all = shared.chain(streams);
+        all.any(|condition| condition.state != Phase::Healthy)
     }
 }
 
@@ -168,7 +185,17 @@ pub struct StreamReport {
     pub quarantined: u64,
     /// The time of the newest event.
     pub newest: Option<Timestamp>,
+    /// Requests for a page, a file or a span of time, since the start of the program.
+    #[serde(default)]
+    pub polls: u64,
+    /// How many of them failed, by the key of the failure.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failures: BTreeMap<String, u64>,
 }
+
+/// Keys of failures that are counted of a stream; the rest goes under [`StreamReport::OTHER_FAILURES`]. A server chooses the codes
+/// of its answers, and must not fill our memory with them.
+const FAILURE_KEYS: usize = 20;
 
 impl StreamReport {
     pub(super) fn new(id: &StreamId) -> Self {
@@ -186,7 +213,26 @@ impl StreamReport {
             bytes: 0,
             quarantined: 0,
             newest: None,
+            polls: 0,
+            failures: BTreeMap::new(),
         }
+    }
+
+    /// The key of failures that have no place of their own any more.
+    pub const OTHER_FAILURES: &str = "other";
+
+    /// Counts a failure.
+    pub fn count_failure(&mut self, key: &str) {
+        let full = self.failures.len() >= FAILURE_KEYS && !self.failures.contains_key(key);
+        let key = if full { Self::OTHER_FAILURES } else { key };
+        *self.failures.entry(key.to_owned()).or_default() += 1;
+    }
+
+    /// How long ago everything up to then was known to be fetched; `None` before the first poll that found the end.
+    #[must_use]
+    pub fn behind(&self, now: Timestamp) -> Option<Duration> {
+        let fetched = self.last_success.max(self.newest)?;
+        Some(now.since(fetched))
     }
 }
 
@@ -208,6 +254,15 @@ pub struct OutputReport {
     /// Their bytes on disk, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backlog_bytes: Option<u64>,
+    /// Seconds since the oldest of them was stored, to the minute; of what waited at the start, since the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backlog_age_s: Option<u64>,
+    /// Events that were offered and are not answered yet.
+    #[serde(default)]
+    pub in_flight: u64,
+    /// How long its deliveries take, since the start of the program.
+    #[serde(default)]
+    pub deliveries: Latency,
     /// When it last took something.
     pub last_success: Option<Timestamp>,
 }
@@ -222,6 +277,9 @@ impl OutputReport {
             rejected: 0,
             backlog_events: 0,
             backlog_bytes: None,
+            backlog_age_s: None,
+            in_flight: 0,
+            deliveries: Latency::default(),
             last_success: None,
         }
     }

@@ -33,6 +33,20 @@ pub enum Level {
     Ok,
     /// Yes, if only by a look.
     Attention,
+    /// Yes, and today: the vendor has begun to delete what is not fetched, or does within a day.
+    Critical,
+}
+
+impl Level {
+    /// The word, as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Attention => "attention",
+            Self::Critical => "critical",
+        }
+    }
 }
 
 impl Condition {
@@ -93,8 +107,13 @@ pub(super) fn of(
         let waiting = outputs.iter().map(|output| output.backlog_events).max();
         risk.push(format!("{} wait on disk", events(waiting.unwrap_or(0))));
     }
+    let urgent = ends.iter().flatten().any(|end| *end <= now + SOON);
     Summary {
-        level: Level::Attention,
+        level: if urgent {
+            Level::Critical
+        } else {
+            Level::Attention
+        },
         sentence: format!("{what}; {}", risk.join(", ")),
     }
 }
@@ -259,7 +278,7 @@ mod tests {
         let stream = StreamId::new(&IntegrationId::new("acme-uk").unwrap(), "audit", "");
         status.stream(&stream, |s| s.kept_until = Some(NOW + minutes(60)));
         let sentence = "not all logs of acme-uk are fetched; nothing is lost so far, Mimecast keeps the rest for 1 h more";
-        assert_eq!(said(&status), (Level::Attention, sentence.to_owned()));
+        assert_eq!(said(&status), (Level::Critical, sentence.to_owned()));
         status.stream(&stream, |s| s.kept_until = Some(NOW));
         let sentence = "not all logs of acme-uk are fetched; Mimecast may have begun to delete what is not fetched";
         assert_eq!(said(&status).1, sentence);

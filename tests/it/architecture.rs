@@ -63,8 +63,18 @@ const EDGES: &[(&str, &[&str])] = &[
         &["alert", "clock", "health", "pause", "store", "subject"],
     ),
     ("simulator", &["clock", "mimecast::log_types"]),
+    ("measured", &["clock", "output", "status"]),
     ("control", &[]),
-    ("config", &["logging", "output::config", "poll::config"]),
+    ("web", &["status"]),
+    (
+        "config",
+        &[
+            "logging",
+            "output::config",
+            "poll::config",
+            "web::WebConfig",
+        ],
+    ),
     ("scale", &["clock", "config", "http::is_loopback"]),
     (
         "supervisor",
@@ -72,6 +82,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "alert",
             "config",
             "http",
+            "measured",
             "mimecast",
             "output",
             "pause",
@@ -97,6 +108,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "supervisor",
             "systemd",
             "upkeep",
+            "web",
         ],
     ),
     (
@@ -114,6 +126,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "simulator",
             "status",
             "store::StoreError",
+            "web::WebError",
         ],
     ),
 ];

@@ -18,6 +18,7 @@ pub fn render(report: &Report, look: Look, out: &mut impl Write) -> io::Result<(
     let (word, tone) = match report.summary.level {
         Level::Ok => ("OK", Tone::Good),
         Level::Attention => ("ATTENTION", Tone::Bad),
+        Level::Critical => ("CRITICAL", Tone::Bad),
     };
     page.text(tone, 0, &format!("{word}: {}.", report.summary.sentence))?;
     for integration in &report.integrations {
