@@ -158,7 +158,7 @@ pub async fn run(
             _ = minute.tick() => {
                 supervisor.look_at_secrets().await?;
                 upkeep.look(&context).await?;
-                manager.status(&log_status(&context).await?);
+                manager.status(&log_status(&context, config.spool.max_bytes).await?);
             }
             _ = watchdog.tick() => manager.alive(),
         }
@@ -366,7 +366,7 @@ fn report(context: &Context, stored: &Snapshot, spool_limit: u64) -> Report {
             output.backlog_events = *backlog;
         }
     }
-    status.age(&mut report);
+    status.complete(&mut report);
     report
 }
 
@@ -419,9 +419,9 @@ fn replays(stored: &Snapshot) -> Vec<ReplayReport> {
 }
 
 /// The line a minute by which a reader of the log sees that all is well, or what is not; gives its sentence.
-async fn log_status(context: &Context) -> Result<String, StoreError> {
+async fn log_status(context: &Context, spool_limit: u64) -> Result<String, StoreError> {
     let stored = context.store.snapshot().await?;
-    let report = report(context, &stored, 0);
+    let report = report(context, &stored, spool_limit);
     let stored_events: u64 = stored.streams.values().map(|stream| stream.events).sum();
     let backlog: u64 = report
         .outputs

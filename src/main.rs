@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         Err(error) => Err(anyhow!("cannot start the runtime: {error}")),
     };
     match ended {
-        Ok(()) => Exit::Ok.into(),
+        Ok(exit) => exit.into(),
         Err(error) => {
             let mut stderr = std::io::stderr();
             // Nowhere left to complain.
@@ -52,10 +52,11 @@ fn main() -> ExitCode {
     }
 }
 
-async fn obey(command: Command) -> anyhow::Result<()> {
+async fn obey(command: Command) -> anyhow::Result<Exit> {
     let mut stdout = std::io::stdout();
     match command {
-        Command::Run(run) => collect(run).await,
+        Command::Status(wish) => return show_status(wish).await,
+        Command::Run(run) => collect(run).await?,
         Command::Check(check) => {
             let config = Config::load(&check.file.config)?;
             for warning in &config.warnings {
@@ -73,48 +74,41 @@ async fn obey(command: Command) -> anyhow::Result<()> {
                 config.integrations.len(),
                 config.outputs.len()
             )?;
-            Ok(())
-        }
-        Command::Status(ask) => {
-            let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
-            if ask.json {
-                return Ok(status::run_json(&socket, &mut stdout).await?);
-            }
-            Ok(status::run(&socket, look(&stdout), &mut stdout).await?)
         }
         Command::Ledger(ask) => {
             let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
             if ask.json {
-                return Ok(cli::ledger::run_json(&socket, &mut stdout).await?);
+                cli::ledger::run_json(&socket, &mut stdout).await?;
+            } else {
+                cli::ledger::run(&socket, look(&stdout), &mut stdout).await?;
             }
-            Ok(cli::ledger::run(&socket, look(&stdout), &mut stdout).await?)
         }
         Command::Resume(ask) => {
             let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
-            Ok(cli::resume::run(&socket, &ask.name, &mut stdout).await?)
+            cli::resume::run(&socket, &ask.name, &mut stdout).await?;
         }
         Command::Pause(ask) => {
             let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
-            Ok(cli::pause::run(&socket, &ask.name, ask.duration, &mut stdout).await?)
+            cli::pause::run(&socket, &ask.name, ask.duration, &mut stdout).await?;
         }
         Command::Replay(ask) => {
             let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
             match ask.wish() {
-                cli::ReplayWish::List => Ok(cli::replay::list(&socket, &mut stdout).await?),
+                cli::ReplayWish::List => cli::replay::list(&socket, &mut stdout).await?,
                 cli::ReplayWish::Cancel(number) => {
-                    Ok(cli::replay::cancel(&socket, number, &mut stdout).await?)
+                    cli::replay::cancel(&socket, number, &mut stdout).await?;
                 }
                 cli::ReplayWish::Begin(request) => {
                     let on_terminal = stdout.is_terminal();
-                    Ok(cli::replay::run(&socket, &request, on_terminal, &mut stdout).await?)
+                    cli::replay::run(&socket, &request, on_terminal, &mut stdout).await?;
                 }
             }
         }
-        Command::Explain(ask) => Ok(cli::explain::run(&ask.code, &mut stdout)?),
+        Command::Explain(ask) => cli::explain::run(&ask.code, &mut stdout)?,
         Command::Demo(wish) => {
             let clock = demo::clock(Clock::system().wall());
             logging::init(logging::Format::Auto, tracing::Level::INFO, clock.clone())?;
-            Ok(demo::run(wish.events, clock, &mut std::io::stderr()).await?)
+            demo::run(wish.events, clock, &mut std::io::stderr()).await?;
         }
         Command::Simulate(wish) => {
             let clock = Clock::system();
@@ -129,8 +123,36 @@ async fn obey(command: Command) -> anyhow::Result<()> {
                 per_minute: wish.events_per_minute,
                 seed: wish.seed,
             };
-            Ok(simulate::run(wish, &clock, &mut stdout).await?)
+            simulate::run(wish, &clock, &mut stdout).await?;
         }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Ends with a code that monitoring understands, also when nobody answers.
+async fn show_status(wish: cli::Status) -> anyhow::Result<Exit> {
+    let mut stdout = std::io::stdout();
+    let socket = state_socket(&Config::load(&wish.file.config)?.state_dir);
+    let colours = stdout.is_terminal();
+    let look = status::Look { width: 80, colours };
+    let shown = if wish.watch {
+        status::watch(&socket, colours, &mut stdout)
+            .await
+            .map(|()| Exit::Ok)
+    } else if wish.json {
+        status::run_json(&socket, &mut stdout).await.map(Exit::from)
+    } else {
+        status::run(&socket, look, &mut stdout)
+            .await
+            .map(Exit::from)
+    };
+    match shown {
+        Err(error) if Exit::from(&error) == Exit::Unavailable => {
+            // Nowhere left to complain.
+            writeln!(std::io::stderr(), "{}", told(&error.into())).ok();
+            Ok(Exit::Unknown)
+        }
+        shown => Ok(shown?),
     }
 }
 

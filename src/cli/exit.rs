@@ -8,6 +8,7 @@ use super::status::AskError;
 use crate::app::AppError;
 use crate::control::ControlError;
 use crate::scale::ScaleError;
+use crate::status::Level;
 use crate::store::StoreError;
 use crate::web::WebError;
 
@@ -17,6 +18,12 @@ use crate::web::WebError;
 pub enum Exit {
     /// It did what it was asked to, or was asked to stop.
     Ok = 0,
+    /// Only of `status`: a person should look.
+    Warning = 1,
+    /// Only of `status`: Mimecast deletes what is not fetched within a day, or has begun to.
+    Critical = 2,
+    /// Only of `status`: no collector is running, or it does not answer.
+    Unknown = 3,
     /// The command line is wrong.
     Usage = 64,
     /// No collector is running, or it does not answer; only of the commands that ask one.
@@ -67,6 +74,17 @@ impl From<&WebError> for Exit {
             | WebError::Secret(_)
             | WebError::File { .. }
             | WebError::Tls(_) => Self::Config,
+        }
+    }
+}
+
+/// By the convention of Nagios and what came after it.
+impl From<Level> for Exit {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Ok => Self::Ok,
+            Level::Attention => Self::Warning,
+            Level::Critical => Self::Critical,
         }
     }
 }

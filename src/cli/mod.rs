@@ -35,6 +35,7 @@ Examples:
   mimecast-collector check                     is the configuration right?
   mimecast-collector run                       collect, until stopped
   mimecast-collector status                    how is it doing?
+  mimecast-collector status --watch            the same, on a screen that stays
   mimecast-collector status --json | jq .summary
   mimecast-collector ledger                    is anything missing?
   mimecast-collector resume acme-uk            try again now, after a repair
@@ -43,7 +44,8 @@ Examples:
 
 Signals: TERM and INT stop in order, the second one at once; HUP reloads.
 Exit codes: 0 done, 64 wrong usage, 69 no collector is running, 70 bug, 74 disk,
-77 permission, 78 configuration.";
+77 permission, 78 configuration. Of status: 0 well, 1 a person should look,
+2 it is urgent, 3 no collector is running.";
 
 /// Collects the logs of Mimecast's e-mail security and delivers every event to Splunk or syslog.
 ///
@@ -149,6 +151,9 @@ pub struct Status {
     /// Print the whole report as JSON [default: a table].
     #[arg(long)]
     pub json: bool,
+    /// Show the table again and again, as much of it as the terminal has room for [default: once].
+    #[arg(long, conflicts_with = "json")]
+    pub watch: bool,
 }
 
 /// The options of `resume`.
@@ -421,6 +426,7 @@ mod tests {
           mimecast-collector check                     is the configuration right?
           mimecast-collector run                       collect, until stopped
           mimecast-collector status                    how is it doing?
+          mimecast-collector status --watch            the same, on a screen that stays
           mimecast-collector status --json | jq .summary
           mimecast-collector ledger                    is anything missing?
           mimecast-collector resume acme-uk            try again now, after a repair
@@ -429,7 +435,8 @@ mod tests {
 
         Signals: TERM and INT stop in order, the second one at once; HUP reloads.
         Exit codes: 0 done, 64 wrong usage, 69 no collector is running, 70 bug, 74 disk,
-        77 permission, 78 configuration.
+        77 permission, 78 configuration. Of status: 0 well, 1 a person should look,
+        2 it is urgent, 3 no collector is running.
         ");
     }
 

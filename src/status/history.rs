@@ -119,7 +119,7 @@ impl Sample {
         let streams = &integration.streams;
         Self {
             counted: streams.iter().map(|stream| stream.events).sum(),
-            lag: streams.iter().filter_map(|stream| stream.behind(now)).max(),
+            lag: integration.behind(now),
             backlog: integration.backlog_events,
         }
     }

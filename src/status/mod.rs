@@ -167,8 +167,13 @@ impl Status {
         self.board().history.of(whose)
     }
 
-    /// Fills in how long the oldest event has waited for each output, when the counts of a report are in.
-    pub fn age(&self, report: &mut Report) {
+    /// Fills in what follows from the counts of a report, when these are in: how far each integration is behind, and how long
+    /// the oldest event has waited for each output.
+    pub fn complete(&self, report: &mut Report) {
+        for integration in &mut report.integrations {
+            let behind = integration.behind(report.now);
+            integration.behind_s = behind.map(|behind| behind.as_secs());
+        }
         let board = self.board();
         for output in &mut report.outputs {
             let since = match board.waiting.get(&output.name) {

@@ -128,9 +128,16 @@ pub struct IntegrationReport {
     /// Events of its streams that wait for the output that has the most of them to take.
     #[serde(default)]
     pub backlog_events: u64,
+    /// Seconds that the hindmost of its streams is behind; one that waits for its next poll in good health counts as the usual five
+    /// minutes at most, because a list that is asked for once a day is not late meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind_s: Option<u64>,
     /// Its streams, by log type and event type.
     pub streams: Vec<StreamReport>,
 }
+
+/// From one poll of a log to the next, unless the configuration says otherwise.
+const USUAL: Duration = Duration::from_mins(5);
 
 impl IntegrationReport {
     pub(super) fn new(id: &IntegrationId) -> Self {
@@ -140,8 +147,27 @@ impl IntegrationReport {
             condition: Condition::default(),
             resources: BTreeMap::new(),
             backlog_events: 0,
+            behind_s: None,
             streams: Vec::new(),
         }
+    }
+
+    /// How far the hindmost of its streams is behind, as [`IntegrationReport::behind_s`] tells it; `None` while that is not known of
+    /// any.
+    pub(super) fn behind(&self, now: Timestamp) -> Option<Duration> {
+        let mut shared = std::iter::once(&self.condition).chain(self.resources.values());
+        let all_well = shared.all(|condition| condition.state == Phase::Healthy);
+        let of_stream = |stream: &StreamReport| {
+            let behind = stream.behind(now)?;
+            let well = all_well && stream.condition.state == Phase::Healthy && stream.caught_up;
+            let waits = stream.next.is_some_and(|next| next > now);
+            Some(if well && waits {
+                behind.min(USUAL)
+            } else {
+                behind
+            })
+        };
+        self.streams.iter().filter_map(of_stream).max()
     }
 
     /// Whether it or a part of it is anything but healthy.

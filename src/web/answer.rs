@@ -74,10 +74,8 @@ pub(super) async fn answer<R: Reporter>(
             Ok(report) => json(&Part::of(report, query)),
             Err(answer) => answer,
         },
-        "/api/v1/history" => match reporter.history(&whose(query)) {
-            Some(history) => json(&history),
-            None => text(StatusCode::NOT_FOUND, "nothing is remembered of that yet\n"),
-        },
+        // Nothing yet is no error: a page that is opened in the first minute asks again.
+        "/api/v1/history" => json(&reporter.history(&whose(query)).unwrap_or_default()),
         "/api/v1/events" => match events::body(reporter.changes(), viewers) {
             Some(body) => response(StatusCode::OK, "text/event-stream", body),
             None => text(

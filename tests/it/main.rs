@@ -11,4 +11,5 @@ mod check;
 mod config;
 mod errors;
 mod log_types;
+mod metrics;
 mod program;

@@ -6,15 +6,17 @@ mod render;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::io::{self, Write};
 use std::path::Path;
 
 pub use page::Look;
 pub use render::render;
+pub use watch::{Screen, watch};
 
 use crate::control::{ControlError, Request, ask};
-use crate::status::Report;
+use crate::status::{Level, Report};
 
 /// Why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
@@ -32,20 +34,23 @@ pub enum AskError {
     Write(#[from] io::Error),
 }
 
-/// Asks the collector that listens at `socket`, and writes its report as a table.
+/// Asks the collector that listens at `socket`, writes its report as a table, and says whether somebody has to act.
 ///
 /// # Errors
 /// No collector there, one of another version, or nowhere to write.
-pub async fn run(socket: &Path, look: Look, out: &mut impl Write) -> Result<(), AskError> {
+pub async fn run(socket: &Path, look: Look, out: &mut impl Write) -> Result<Level, AskError> {
     let report: Report = serde_json::from_value(ask(socket, &Request::Status).await?)?;
-    Ok(render(&report, look, out)?)
+    render(&report, look, out)?;
+    Ok(report.summary.level)
 }
 
-/// Asks the collector that listens at `socket`, and writes its report as it comes, as JSON.
+/// Asks the collector that listens at `socket`, writes its report as it comes, as JSON, and says whether somebody has to act.
 ///
 /// # Errors
 /// No collector there, or nowhere to write.
-pub async fn run_json(socket: &Path, out: &mut impl Write) -> Result<(), AskError> {
+pub async fn run_json(socket: &Path, out: &mut impl Write) -> Result<Level, AskError> {
     let report = ask(socket, &Request::Status).await?;
-    Ok(writeln!(out, "{report:#}")?)
+    writeln!(out, "{report:#}")?;
+    let Report { summary, .. } = serde_json::from_value(report)?;
+    Ok(summary.level)
 }

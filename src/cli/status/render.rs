@@ -1,6 +1,7 @@
 //! The report as a table: first the answer, then what each integration and output is doing, what is wrong and what to do.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use super::page::{Look, Page, Tone};
 use super::problem::{show_condition, show_problem, show_time, tone};
@@ -14,6 +15,24 @@ use crate::units::{show_count, show_duration, show_size};
 /// # Errors
 /// The writer's.
 pub fn render(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()> {
+    write(report, look, Detail::Whole, out)
+}
+
+/// How much is told of what is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// Every log type.
+    Whole,
+    /// A line an integration.
+    Brief,
+}
+
+pub(super) fn write(
+    report: &Report,
+    look: Look,
+    detail: Detail,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut page = Page::new(out, look);
     let (word, tone) = match report.summary.level {
         Level::Ok => ("OK", Tone::Good),
@@ -21,16 +40,39 @@ pub fn render(report: &Report, look: Look, out: &mut impl Write) -> io::Result<(
         Level::Critical => ("CRITICAL", Tone::Bad),
     };
     page.text(tone, 0, &format!("{word}: {}.", report.summary.sentence))?;
-    for integration in &report.integrations {
+    let mut integrations: Vec<_> = report.integrations.iter().collect();
+    if detail == Detail::Brief {
+        integrations.sort_by_key(|integration| !integration.is_troubled());
+        // What is in trouble stands first, outputs too: there may be no room for the rest.
+        for output in report.outputs.iter().filter(|output| is_ill(output)) {
+            page.blank()?;
+            show_output(&mut page, output, report.now)?;
+        }
+    }
+    for integration in integrations {
+        if detail == Detail::Brief && !integration.is_troubled() {
+            let behind = integration.behind_s.map(Duration::from_secs);
+            let behind = behind.map_or_else(|| "unknown".to_owned(), show_duration);
+            let text = format!("Integration {}: healthy, behind {behind}", integration.name);
+            page.text(Tone::Good, 0, &text)?;
+            continue;
+        }
         page.blank()?;
         show_integration(&mut page, integration, report.now)?;
     }
     for output in &report.outputs {
+        if detail == Detail::Brief && is_ill(output) {
+            continue;
+        }
         page.blank()?;
         show_output(&mut page, output, report.now)?;
     }
     page.blank()?;
     show_process(&mut page, report)
+}
+
+fn is_ill(output: &OutputReport) -> bool {
+    output.condition.state != Phase::Healthy
 }
 
 fn show_integration<W: Write>(

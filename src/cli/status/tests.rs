@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::watch::{Screen, frame};
 use super::{Look, render};
 use crate::mimecast::log_types;
 use crate::model::{IntegrationId, OutputId, StreamId, Timestamp};
@@ -392,4 +393,45 @@ fn the_least_time_that_is_left_is_said_with_its_stream() {
     stream("audit", 300_000);
     let text = shown(&status.report(NOW), PLAIN);
     assert!(text.starts_with("ATTENTION: "), "{text}");
+}
+
+#[test]
+fn what_is_watched_fits_the_terminal_and_shows_trouble_first() {
+    let status = well();
+    for n in 0..40 {
+        let id = integration(&format!("tenant-{n:02}"));
+        status.stream(&StreamId::new(&id, "audit", ""), |_| {});
+    }
+    status.integration(&integration("globex"), |i| i.condition = locked_out());
+    status.output(&splunk(), |o| o.condition = timed_out());
+    let report = status.report(NOW);
+    for (width, height) in [(80, 24), (200, 50), (60, 10)] {
+        let text = frame(&report, Screen { width, height }, false).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), height, "{text}");
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.chars().count() <= width.max(60))
+        );
+        assert!(lines[0].starts_with("ATTENTION: "), "{text}");
+        assert!(lines[height - 1].contains(" more lines"), "{text}");
+        assert!(
+            text.contains("Output splunk (splunk_hec): retrying"),
+            "{text}"
+        );
+        if height >= 24 {
+            assert!(text.contains("401/0010 Login locked out"), "{text}");
+        }
+    }
+    let small = frame(
+        &well().report(NOW),
+        Screen {
+            width: 80,
+            height: 24,
+        },
+        false,
+    )
+    .unwrap();
+    assert_eq!(small, shown(&well().report(NOW), PLAIN));
 }

@@ -248,10 +248,7 @@ function showIntegration(node, integration) {
   const logs = new Set(streams.map((stream) => stream.log)).size;
   say(name.lastElementChild, `API ${integration.api}, ${plural(logs, "log type")}`);
   showState(state, worst(integration));
-  const lags = streams.map(behind);
-  const known = lags.filter((lag) => lag !== null);
-  const least = lags.length && known.length === lags.length ? duration(Math.max(...lags)) : "not known yet";
-  tell(late, least);
+  tell(late, integration.behind_s === undefined ? "not known yet" : duration(integration.behind_s * 1000));
   tell(waiting, integration.backlog_events ? count(integration.backlog_events) : "nothing");
   tell(events, count(streams.reduce((sum, stream) => sum + stream.events, 0)));
   showProblems(problems, problemsOf(integration));
@@ -308,12 +305,10 @@ class Plots {
     if (!force && performance.now() - this.asked < HISTORY_MS) return;
     this.asked = performance.now();
     const answer = await fetch(`api/v1/history?${this.query}`).catch(() => null);
-    if (!answer || !answer.ok) {
-      // Nothing is remembered before the first minute is over.
-      this.asked -= HISTORY_MS - 2000;
-      return;
-    }
+    if (!answer || !answer.ok) return;
     const history = await answer.json();
+    // Nothing is remembered before the first minute is over.
+    if (history.end === null) this.asked -= HISTORY_MS - 2000;
     for (const [name, plot] of Object.entries(this.all)) plot.draw(history[name], history.end);
   }
 }
@@ -380,6 +375,7 @@ function show() {
   const changeKey = (change) => `${change.at} ${change.subject} ${change.to} ${change.key}`;
   const changes = report.changes.slice(0, 30);
   sync(byId("changes"), changes, changeKey, makeChange, showChange);
+  byId("quiet").hidden = changes.length > 0;
   say(byId("live"), silent ? "not connected" : live ? "live" : `asked each ${POLL_MS / 1000} s`);
 }
 

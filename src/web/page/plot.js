@@ -31,6 +31,7 @@ const Plot = (() => {
     svg.setAttribute("preserveAspectRatio", "none");
     svg.setAttribute("role", "img");
     svg.setAttribute("tabindex", "0");
+    svg.setAttribute("aria-label", title);
     const area = shape("path", "area");
     const line = shape("path", "line");
     const cursor = shape("path", "cursor");

@@ -10,3 +10,4 @@ mod operation;
 mod polling;
 mod replay;
 mod secrets;
+mod web;

@@ -14,6 +14,8 @@ use super::harness::{Bench, Program, folder, look_until};
 
 const OK: Option<i32> = Some(0);
 const USAGE: Option<i32> = Some(64);
+const WARNING: Option<i32> = Some(1);
+const UNKNOWN: Option<i32> = Some(3);
 const UNAVAILABLE: Option<i32> = Some(69);
 const STORE: Option<i32> = Some(74);
 const PERMISSION: Option<i32> = Some(77);
@@ -325,7 +327,7 @@ async fn status_tells_people_and_programs_how_the_daemon_is_doing() {
     bench.until_all_arrived().await;
     collector.logged(&["418/0001"]).await;
     let page = bench.ended(&["status"]).await;
-    assert_eq!(page.code, OK, "{}", page.err);
+    assert_eq!(page.code, WARNING, "{}", page.err);
     for word in [
         "one",
         "two",
@@ -336,7 +338,7 @@ async fn status_tells_people_and_programs_how_the_daemon_is_doing() {
         assert!(page.out.contains(word), "no {word} in {}", page.out);
     }
     let asked = bench.ended(&["status", "--json"]).await;
-    assert_eq!(asked.code, OK, "{}", asked.err);
+    assert_eq!(asked.code, WARNING, "{}", asked.err);
     let report: Value = serde_json::from_str(&asked.out).unwrap();
     let blocked = &report["integrations"][1];
     assert_eq!(blocked["name"], "two");
@@ -390,11 +392,15 @@ async fn resume_after_a_block_makes_one_probe_and_names_who_there_is_for_a_wrong
 }
 
 #[tokio::test]
-async fn without_a_daemon_status_and_resume_end_with_69_and_say_how_to_start_one() {
+async fn without_a_daemon_status_ends_with_3_and_resume_with_69_and_both_say_how_to_start_one() {
     let bench = configured().await;
-    for command in [&["status"][..], &["status", "--json"], &["resume", "one"]] {
+    for (command, code) in [
+        (&["status"][..], UNKNOWN),
+        (&["status", "--json"], UNKNOWN),
+        (&["resume", "one"], UNAVAILABLE),
+    ] {
         let ended = bench.ended(command).await;
-        assert_eq!(ended.code, UNAVAILABLE);
+        assert_eq!(ended.code, code);
         assert!(
             ended.err.contains("no collector is running"),
             "{}",
@@ -411,7 +417,7 @@ async fn without_a_daemon_status_and_resume_end_with_69_and_say_how_to_start_one
     collector.logged(&["INFO", "running"]).await;
     collector.kill_9();
     let ended = bench.ended(&["status"]).await;
-    assert_eq!(ended.code, UNAVAILABLE, "{}", ended.err);
+    assert_eq!(ended.code, UNKNOWN, "{}", ended.err);
 }
 
 #[tokio::test]
