@@ -16,6 +16,9 @@ use crate::status::Report;
 /// From one look to the next.
 const EVERY: Duration = Duration::from_secs(2);
 
+/// Characters of a line at most: the eye does not find its way through longer ones.
+const WIDEST: usize = 120;
+
 /// A terminal, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {
@@ -68,7 +71,7 @@ pub async fn watch(socket: &Path, colours: bool, out: &mut impl Write) -> Result
 /// A report as high as the screen at most.
 pub(super) fn frame(report: &Report, screen: Screen, colours: bool) -> io::Result<String> {
     let look = Look {
-        width: screen.width,
+        width: screen.width.min(WIDEST),
         colours,
     };
     let written = |detail| -> io::Result<String> {

@@ -239,12 +239,7 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         unit: "seconds",
         help: "How long the oldest event has waited for an output, to the minute; 0 if none waits.",
-        values: Values::Output(|output, _| {
-            whole(match output.backlog_age_s {
-                Some(age) => age,
-                None => 0,
-            })
-        }),
+        values: Values::Output(|output, _| whole(output.backlog_age_s.unwrap_or_default())),
     },
     Metric {
         name: "mimecast_collector_output_since_success_seconds",

@@ -121,7 +121,7 @@ function showProblem(node, { who, name, condition }) {
   const what = [condition.key, condition.title].filter(Boolean).join(" ");
   say(title, who ? `${who}: ${what || condition.state}` : what || condition.state);
   say(detail, condition.detail ? `“${condition.detail}”` : "");
-  const tries = condition.attempts ? `, after ${plural(condition.attempts, "failure")}` : "";
+  const tries = condition.until && condition.attempts ? `, after ${plural(condition.attempts, "failure")}` : "";
   const attempt = nextText(condition, name);
   say(next, attempt && attempt + tries);
   say(todo, condition.advice ? `What to do: ${condition.advice}` : "");

@@ -1,0 +1,259 @@
+//! The status page in Chromium, and the metrics in Prometheus, as Debian has them; `.ci/run` installs both.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests, which Clippy's exemption for tests does not reach"
+)]
+
+#[path = "browser/driver.rs"]
+mod driver;
+#[expect(
+    dead_code,
+    reason = "shared with the tests of the whole program, which use all of it"
+)]
+#[path = "it/program/harness.rs"]
+mod harness;
+#[path = "browser/prometheus.rs"]
+mod prometheus;
+
+use std::time::Duration;
+
+use mimecast_collector::simulator::{Account, Answer, Fault, Target};
+use serde_json::json;
+
+use driver::Browser;
+use harness::{Bench, Program, within};
+
+/// From what happens to its being seen.
+const SOON: Duration = Duration::from_secs(5);
+
+const HOSTILE: &str = "<img src=x onerror=document.title='owned'><script>alert(1)</script>";
+
+/// A running collector with a page, and its address.
+async fn collector(bench: &Bench, scale: u32) -> (Program, String) {
+    let accounts = [Account::v1("one"), Account::v2("two")];
+    let integrations =
+        accounts.map(|account| bench.integration(&account, "[\"audit\", \"ttp-url\", \"dlp\"]"));
+    bench.configure(&integrations, "[status]\nlisten = \"127.0.0.1:0\"\n");
+    let collector = bench.run(scale);
+    let line = collector.logged(&["the status page is served"]).await;
+    let (_, url) = line.split_once("url=").unwrap();
+    let url = url.trim().trim_matches('"').to_owned();
+    collector.logged(&["INFO", "running"]).await;
+    (collector, url)
+}
+
+#[tokio::test]
+async fn the_page_shows_what_happens_within_seconds_and_asks_nobody_else() {
+    let bench = Bench::new().await;
+    bench.handle.publish("one", "audit", "", 40).unwrap();
+    bench.handle.publish("two", "audit", "", 40).unwrap();
+    let (collector, url) = collector(&bench, 60).await;
+    bench.until_all_arrived().await;
+    let browser = Browser::start(bench.folder.path()).await;
+    browser.look(1280, 1500, "light").await;
+    browser.open(&url).await;
+    browser
+        .until(
+            "a sentence that all is well",
+            "level() === 'ok' && text('#sentence').startsWith('No data is at risk')",
+        )
+        .await;
+
+    // A lock-out.
+    bench.handle.script(
+        Fault::answer(Target::Api, Answer::lock_out())
+            .of("one")
+            .once(),
+    );
+    bench
+        .until("the lock-out to be met", |h| {
+            h.requests().iter().any(|r| r.status == Some(401))
+        })
+        .await;
+    browser
+        .within(
+            SOON,
+            "the lock-out",
+            "level() === 'attention' && text('#list').includes('401/0010')",
+        )
+        .await;
+    browser
+        .until("what to do", "text('#list').includes('What to do:')")
+        .await;
+    browser
+        .until("the change", "text('#changes').includes('401/0010')")
+        .await;
+    let before = browser.text("#list .next").await;
+    assert!(before.starts_with("Next attempt in "), "{before}");
+    let moved = format!("text('#list .next') !== {}", json!(before));
+    browser
+        .within(SOON, "a countdown that counts", &moved)
+        .await;
+
+    // Keys that have expired.
+    bench
+        .handle
+        .script(Fault::answer(Target::Api, Answer::expired_key()).of("two"));
+    bench
+        .until("the 418 to be met", |h| {
+            h.requests().iter().any(|r| r.status == Some(418))
+        })
+        .await;
+    browser
+        .within(SOON, "the 418", "text('#list').includes('418/0001')")
+        .await;
+
+    // A receiver that is down and whose answer is hostile.
+    bench.handle.clear_faults();
+    let answer = json!({ "text": HOSTILE, "code": 9 }).to_string();
+    bench.handle.script(Fault::answer(
+        Target::Hec,
+        Answer::raw(503, "application/json", &answer),
+    ));
+    bench.handle.publish("one", "audit", "", 10).unwrap();
+    let resumed = bench.ended(&["resume", "one"]).await;
+    assert_eq!(resumed.code, Some(0), "{}", resumed.err);
+    bench
+        .until("the outage to be met", |h| {
+            h.requests().iter().any(|r| r.status == Some(503))
+        })
+        .await;
+    let shown = format!(
+        "text('#outputs').includes({}) && text('#outputs').includes('Next attempt')",
+        json!(HOSTILE)
+    );
+    browser
+        .within(SOON, "the outage, in the receiver's words", &shown)
+        .await;
+    browser
+        .within(SOON, "a backlog", "/Waiting[1-9]/.test(text('#outputs'))")
+        .await;
+    assert_eq!(browser.run("return document.images.length").await, 0);
+    assert_ne!(browser.run("return document.title").await, "owned");
+    for (name, width, height, scheme) in [
+        ("light", 1280, 1150, "light"),
+        ("dark", 1280, 1150, "dark"),
+        ("narrow", 390, 2200, "light"),
+    ] {
+        browser.look(width, height, scheme).await;
+        let overflow =
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+        assert_eq!(
+            browser.run(overflow).await,
+            0,
+            "{name} is wider than its window"
+        );
+        browser.screenshot(name).await;
+    }
+
+    // All is mended.
+    bench.handle.clear_faults();
+    for name in ["two", "splunk"] {
+        let resumed = bench.ended(&["resume", name]).await;
+        assert_eq!(resumed.code, Some(0), "{}", resumed.err);
+    }
+    bench.until_all_arrived().await;
+    browser
+        .within(
+            SOON * 2,
+            "the recovery",
+            "level() === 'ok' && text('#changes').includes('recovered from 418/0001')",
+        )
+        .await;
+    browser.until("the plots", "[...document.querySelectorAll('#day .line')].every((line) => line.getAttribute('d').includes('L'))").await;
+    browser
+        .run("document.querySelector('#list summary').click()")
+        .await;
+    browser
+        .until(
+            "the log types",
+            "document.querySelectorAll('#list details[open] tbody tr').length === 3",
+        )
+        .await;
+
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    // The browser's own first page comes out of the browser.
+    let own = [&url, "chrome://", "data:"];
+    let foreign = |asked: &String| !own.iter().any(|own| asked.starts_with(own));
+    let foreign: Vec<_> = browser
+        .requests()
+        .await
+        .into_iter()
+        .filter(foreign)
+        .collect();
+    assert_eq!(foreign, Vec::<String>::new());
+    browser.stop().await;
+    collector.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_that_nobody_answers_says_that_it_does_not_know() {
+    let bench = Bench::new().await;
+    let (collector, url) = collector(&bench, 60).await;
+    let browser = Browser::start(bench.folder.path()).await;
+    browser.open(&url).await;
+    browser.until("an answer", "level() === 'ok'").await;
+    collector.kill_9();
+    browser
+        .until(
+            "the doubt",
+            "level() === 'unknown' && text('#word') === 'That is not known.'",
+        )
+        .await;
+    browser.stop().await;
+}
+
+#[tokio::test]
+async fn prometheus_scrapes_the_metrics_and_evaluates_the_rules() {
+    let bench = Bench::new().await;
+    bench.handle.publish("one", "audit", "", 40).unwrap();
+    let (collector, url) = collector(&bench, 60).await;
+    bench.until_all_arrived().await;
+    within(
+        "Prometheus to agree",
+        prometheus::agrees(&url, bench.folder.path()),
+    )
+    .await;
+    collector.stop().await;
+}
+
+#[cfg(feature = "full-tests")]
+#[tokio::test]
+async fn axe_finds_nothing_serious_in_either_theme_and_on_a_phone() {
+    let bench = Bench::new().await;
+    let (collector, url) = collector(&bench, 60).await;
+    let expired = Fault::answer(Target::Api, Answer::expired_key()).of("two");
+    bench.handle.script(expired);
+    let browser = Browser::start(bench.folder.path()).await;
+    browser.look(1280, 1500, "light").await;
+    browser.open(&url).await;
+    browser
+        .until("a trouble", "text('#list').includes('418/0001')")
+        .await;
+    let open =
+        "document.querySelectorAll('#list details').forEach((node) => { node.open = true; })";
+    browser.run(open).await;
+    browser
+        .until(
+            "the log types",
+            "document.querySelectorAll('#list tbody tr').length === 6",
+        )
+        .await;
+    // Put there by `.ci/full`.
+    let folder =
+        std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/axe/node_modules");
+    let axe = std::fs::read_to_string(folder.join("axe-core/axe.min.js")).unwrap();
+    browser.run(&axe).await;
+    for (width, scheme) in [(1280, "light"), (1280, "dark"), (390, "light")] {
+        browser.look(width, 1500, scheme).await;
+        let found = browser
+            .run("return window.axe.run().then((found) => found.violations.filter((one) => ['serious', 'critical'].includes(one.impact)).map((one) => [one.id, one.nodes.map((node) => node.html)]))")
+            .await;
+        assert_eq!(found, json!([]), "{width} {scheme}");
+    }
+    browser.stop().await;
+    collector.stop().await;
+}
