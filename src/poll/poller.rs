@@ -412,7 +412,9 @@ impl<S: Source> Poller<S> {
         }
         tracing::debug!(stream = %stream.id, ?progress, "step done");
         stream.subject.judge(store, &Outcome::Success, now).await?;
-        if let Some(resource) = self.resources.get_mut(&stream.config.log.path) {
+        // While it may not be asked, the good news is older than the bad.
+        let resource = self.resources.get_mut(&stream.config.log.path);
+        if let Some(resource) = resource.filter(|resource| resource.state().allows(now, None)) {
             resource.judge(store, &Outcome::Success, now).await?;
         }
         self.credential_answered(epoch, now).await

@@ -22,6 +22,7 @@ mod notice;
 mod open;
 mod outbox;
 mod records;
+mod repair;
 mod replay;
 mod rescue;
 mod rhythm;

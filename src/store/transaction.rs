@@ -17,10 +17,10 @@ use super::lane::{Appended, Opened};
 use super::outbox::Outbox;
 use super::segment::FIRST;
 use super::{
-    Ack, AsideRecord, Books, Detour, LaneRecord, PositionRecord, Repair, Rhythm, SHADOW_AFTER,
-    Snapshot, StoreError, StreamRecord, durable, keys, rescue,
+    Ack, AsideRecord, Books, LaneRecord, PositionRecord, Rhythm, SHADOW_AFTER, Snapshot,
+    StoreError, StreamRecord, durable, keys, rescue,
 };
-use crate::model::{Cursor, LaneId, OutputId, Position, StreamId, Timestamp};
+use crate::model::{LaneId, OutputId, Position, StreamId, Timestamp};
 
 /// A lane with the outputs' positions in it.
 #[derive(Debug)]
@@ -361,24 +361,6 @@ impl Engine {
         Ok(())
     }
 
-    fn set_back(
-        &mut self,
-        stream: &StreamId,
-        cursor: Option<Cursor>,
-        changed: &mut BTreeSet<Changed>,
-    ) {
-        let record = self.stream(stream, changed);
-        record.cursor = cursor;
-        record.memo = None;
-        if let Some(books) = &mut record.books {
-            books.go_back();
-        }
-        if record.replay.is_some() {
-            // It is not caught up any more, and has no interval after which it would ask again.
-            record.poll = None;
-        }
-    }
-
     fn route(&mut self, outputs: Vec<OutputId>, changed: &mut BTreeSet<Changed>) {
         let bound = self.bound_lanes();
         for (id, lane) in &mut self.records.lanes {
@@ -425,7 +407,7 @@ impl Engine {
         }
     }
 
-    fn put_aside(&mut self, aside: AsideRecord, changed: &mut BTreeSet<Changed>) {
+    pub(super) fn put_aside(&mut self, aside: AsideRecord, changed: &mut BTreeSet<Changed>) {
         if aside.file.starts_with("quarantine/") {
             let written = std::fs::metadata(self.root.join(&aside.file));
             self.outbox.put_aside(written.map_or(0, |file| file.len()));
@@ -434,55 +416,6 @@ impl Engine {
         let number = last.map_or(1, |(number, _)| number + 1);
         changed.insert(Changed::Aside(number));
         self.records.asides.insert(number, aside);
-    }
-
-    fn damaged(
-        &mut self,
-        lane_id: &LaneId,
-        at: Position,
-        reason: String,
-        changed: &mut BTreeSet<Changed>,
-    ) -> Result<Detour, StoreError> {
-        let Some(lane) = self.records.lanes.get(lane_id) else {
-            return Err(StoreError::Value(format!("no lane {lane_id}")));
-        };
-        let end = lane.record.end;
-        let seen = self.outbox.inspect(lane_id, at, end)?;
-        let key = format!("{lane_id}:{}:{}", at.segment, at.offset);
-        let now = self.clock.now();
-        let mut detour = Detour {
-            next: seen.next,
-            new: !self.records.damages.contains_key(&key),
-            events: seen.events,
-            cursor: None,
-        };
-        if !detour.new {
-            return Ok(detour);
-        }
-        changed.insert(Changed::Damage(key.clone()));
-        self.records.damages.insert(key, now);
-        let aside = AsideRecord {
-            at: now,
-            owner: lane_id.to_string(),
-            file: format!("lanes/{}/{:016}.seg", lane_id.folder(), at.segment),
-            records: seen.events,
-            reason,
-        };
-        self.put_aside(aside, changed);
-        if let Some(stream) = lane_id.source() {
-            let known = self.records.streams.get(&stream.to_string());
-            let repair = known.and_then(|record| record.repair);
-            // Going to a later place than the one it was set back to would pass over what is not fetched again yet.
-            if repair.is_some_and(|repair| repair.from <= at && at < repair.to) {
-                detour.cursor = known.and_then(|record| record.cursor.clone());
-            } else {
-                self.set_back(&stream, seen.before.clone(), changed);
-                let repair = Repair { from: at, to: end };
-                self.stream(&stream, changed).repair = Some(repair);
-                detour.cursor = seen.before;
-            }
-        }
-        Ok(detour)
     }
 
     fn snapshot(&self) -> Snapshot {
