@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -129,9 +128,7 @@ pub async fn run(
     let manager = Manager::from_environment();
     manager.ready();
     let mut watchdog = tokio::time::interval(manager.watchdog().unwrap_or(STATUS_LINE));
-    let mut minute = tokio::time::interval(STATUS_LINE);
-    minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    minute.reset();
+    let mut minute = context.clock.now() + STATUS_LINE;
     let result = loop {
         tokio::select! {
             biased;
@@ -155,7 +152,8 @@ pub async fn run(
                 // An asker that has gone away needs no answer.
                 drop(reply.send(done));
             }
-            _ = minute.tick() => {
+            () = context.clock.sleep_until(minute) => {
+                minute = context.clock.now() + STATUS_LINE;
                 supervisor.look_at_secrets().await?;
                 upkeep.look(&context).await?;
                 manager.status(&log_status(&context, config.spool.max_bytes).await?);

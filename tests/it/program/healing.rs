@@ -1,6 +1,7 @@
 //! What people are told of a trouble, and how it ends, over kills and restarts.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mimecast_collector::simulator::{Account, Answer, Fault, FaultId, Handle, Target};
 use serde_json::Value;
@@ -88,4 +89,31 @@ async fn an_alert_is_raised_once_and_cleared_once_over_kills() {
         told(&bench.handle, "cleared"),
     );
     assert_eq!(of_one, (1, 1));
+}
+
+#[tokio::test]
+async fn a_key_made_anew_in_its_file_heals_within_three_minutes_without_a_reload() {
+    const SCALE: u32 = 20;
+    let (bench, expired) = bench().await;
+    bench.handle.publish("one", "siem", "receipt", 10).unwrap();
+    let collector = bench.run(SCALE);
+    collector.logged(&["ERROR", "418/0001"]).await;
+    renew_key(&bench, expired);
+    // The other integration tells what time it is: its requests go on.
+    let renewed = bench.handle.requests().len();
+    bench.until_all_arrived().await;
+    collector
+        .logged(&["credential one", "recovered", "418/0001"])
+        .await;
+    collector.stop().await;
+    let requests = bench.handle.requests();
+    let (before, after) = requests.split_at(renewed);
+    let of_one = |request: &&mimecast_collector::simulator::Request| {
+        request.account.as_deref() == Some("one")
+    };
+    let refused = before.iter().rfind(of_one).unwrap();
+    let healed = after.iter().find(of_one).unwrap();
+    let took = (healed.since_start - refused.since_start) * SCALE;
+    assert!(took <= Duration::from_mins(3), "healed after {took:?}");
+    bench.assert_no_violations();
 }
