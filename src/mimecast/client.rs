@@ -432,9 +432,11 @@ pub(super) fn refuse<G: Gate>(gate: &G, failure: Failure) -> FetchError {
 }
 
 /// The failure of an answer that is not what the endpoint promises.
-pub(super) fn unreadable(endpoint: &str, what: impl fmt::Display) -> Failure {
-    Failure::new(Origin::Transport, 0, "body", endpoint)
-        .with_detail(&format!("the answer is not what was expected: {what}"))
+pub(super) fn unreadable(head: &Head, what: impl fmt::Display) -> Failure {
+    let mut failure = Failure::new(Origin::Transport, 0, "body", &head.endpoint)
+        .with_detail(&format!("the answer is not what was expected: {what}"));
+    failure.request_id = head.request_id();
+    failure
 }
 
 /// A header that is left out of debug output. Its parts were checked when the credential was read, so the

@@ -124,7 +124,7 @@ impl Head {
     }
 
     /// The id by which support finds the request: the server's, else ours.
-    fn request_id(&self) -> Option<String> {
+    pub(super) fn request_id(&self) -> Option<String> {
         ["x-mc-req-id", "x-request-id", "x-amz-request-id"]
             .into_iter()
             .find_map(|name| self.header(name))

@@ -183,7 +183,7 @@ async fn list<G: Gate>(
         (Err(error), Some(_)) => return Err(token_refused(error, "invalid_cursor")),
         (Err(error), None) => return Err(error),
     };
-    Page::read(&body).map_err(|what| refuse(gate, unreadable(&head.endpoint, what)))
+    Page::read(&body).map_err(|what| refuse(gate, unreadable(&head, what)))
 }
 
 /// Reads a file from its link into the store.

@@ -103,7 +103,7 @@ impl Listing<'_> {
             let work = move |desk: &mut W| store(&body, list, |record| take(desk, record));
             let (back, stored) = blocking(desk, work).await;
             desk = back;
-            let unreadable = |what: String| refuse(gate, unreadable(&head.endpoint, what));
+            let unreadable = |what: String| refuse(gate, unreadable(&head, what));
             match stored {
                 Ok(None) => {
                     let whole = true;

@@ -86,7 +86,7 @@ impl Feed<'_> {
                 Ok(()) => {}
                 Err(Wrong::Sink(error)) => return Err(error.into()),
                 Err(Wrong::Unreadable(what)) => {
-                    return Err(refuse(gate, unreadable(&head.endpoint, what)));
+                    return Err(refuse(gate, unreadable(&head, what)));
                 }
             }
             if next.is_none() || next == token {

@@ -198,7 +198,7 @@ async fn look<P>(answer: &mut Answer<P>, has_token: bool) -> Result<Begun, Failu
         .is_some_and(|kind| kind.starts_with("text/html"));
     if html || (begun.is_empty() && !has_token) {
         let what = if html { "a web page" } else { "nothing" };
-        return Err(unreadable(&head.endpoint, what));
+        return Err(unreadable(head, what));
     }
     Ok(Begun::File(begun))
 }

@@ -209,7 +209,7 @@ pub(in crate::mimecast) async fn fetch<S: Sink, G: Gate>(
     let (_, stored) = blocking(desk, move |desk| desk.store(&body)).await;
     stored.map_err(|error| match error {
         PageError::Sink(error) => error.into(),
-        PageError::Unreadable(what) => refuse(&gate, unreadable(&head.endpoint, what)),
+        PageError::Unreadable(what) => refuse(&gate, unreadable(&head, what)),
     })
 }
 
