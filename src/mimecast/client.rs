@@ -281,6 +281,22 @@ impl Client {
         }
     }
 
+    /// Gets a token where one is needed, so that the server's time is known before a request is made that depends on it.
+    ///
+    /// # Errors
+    /// Those of a request.
+    pub(super) async fn sign_in<G: Gate>(&self, gate: &G) -> Result<(), FetchError> {
+        if let Credential::V2 {
+            client_id,
+            client_secret,
+        } = &self.credential
+        {
+            let fetch = || self.grant(gate, client_id, client_secret);
+            self.tokens.current(&self.clock, fetch).await?;
+        }
+        Ok(())
+    }
+
     async fn grant<G: Gate>(
         &self,
         gate: &G,
@@ -308,16 +324,17 @@ impl Client {
         };
         let response = sent.map_err(|e| refuse(gate, transport_failure(&e, &call.endpoint)))?;
         let answer = self.head(call, response);
+        // A refusal tells the time as well as any other answer.
+        if let Some(theirs) = answer.0.server_time() {
+            let received = answer.0.received.as_millis();
+            let ahead = theirs.as_millis().saturating_sub(received);
+            self.server_ahead.store(ahead, Ordering::Relaxed);
+        }
         if let Some(path) = answer.0.counted_path() {
             gate.left(path, answer.0.allowance());
         }
         let judged = self.judge(answer).await;
-        let (head, response) = judged.map_err(|failure| refuse(gate, failure))?;
-        if let Some(theirs) = head.server_time() {
-            let ahead = theirs.as_millis().saturating_sub(head.received.as_millis());
-            self.server_ahead.store(ahead, Ordering::Relaxed);
-        }
-        Ok((head, response))
+        judged.map_err(|failure| refuse(gate, failure))
     }
 
     fn head(&self, call: Call, mut response: Response) -> (Head, Response) {

@@ -192,6 +192,8 @@ pub(in crate::mimecast) async fn fetch<S: Sink, G: Gate>(
         Some(cursor) => Place::read(cursor).map_err(|why| foreign_cursor(&job.stream, why))?,
         None => Place::starting(job.start),
     };
+    // A span that begins a moment too early is refused, and our clock may be wrong by more than that.
+    client.sign_in(&gate).await?;
     let now = client.corrected_wall();
     let query = place.query(&job, now);
     let asked = client.json(&gate, &job.log.path, Ask::Query(&query), MAX_PAGE);
