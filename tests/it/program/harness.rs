@@ -184,6 +184,13 @@ pub(super) fn folder() -> TempDir {
     }
 }
 
+/// What the service's unit sets in the environment.
+fn environment() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let unit = include_str!("../../../systemd/mimecast-collector.service");
+    let lines = unit.lines();
+    lines.filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
+}
+
 /// Waits, and says for what it waited in vain.
 pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
@@ -222,7 +229,7 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Starts it with an empty environment in `folder`.
+    /// Starts it in `folder` with the environment that the service's unit gives it.
     pub(super) fn start(arguments: &[&str], folder: &Path) -> Self {
         let files = ["out", "err"].map(|name| {
             let mut builder = tempfile::Builder::new();
@@ -232,6 +239,7 @@ impl Program {
         let child = Command::new(env!("CARGO_BIN_EXE_mimecast-collector"))
             .args(arguments)
             .env_clear()
+            .envs(environment())
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(handle(&files[0]))
