@@ -26,6 +26,7 @@ use crate::subject::Context;
 use crate::supervisor::{Order, PrepareError, ReplayWish, Supervisor, flatten, prepare};
 use crate::systemd::Manager;
 use crate::upkeep::Upkeep;
+use crate::watchdog::Watchdog;
 use crate::web::{self, WebError};
 use face::Face;
 
@@ -81,6 +82,7 @@ pub async fn run(
     let context = Context {
         status: Status::new(&config.state_dir, clock.now()),
         store,
+        watchdog: Watchdog::new(clock.clone()),
         clock,
     };
     let shared = Shared {
@@ -158,7 +160,10 @@ pub async fn run(
                 upkeep.look(&context).await?;
                 manager.status(&log_status(&context, config.spool.max_bytes).await?);
             }
-            _ = watchdog.tick() => manager.alive(),
+            _ = watchdog.tick() => match context.watchdog.overdue() {
+                None => manager.alive(),
+                Some(task) => tracing::error!(task, "stuck: the service manager is not told that all is well, and will restart the program"),
+            },
         }
     };
     manager.stopping();

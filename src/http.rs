@@ -5,8 +5,10 @@
 //! without authorities is noticed by the request that needs one, not before.
 
 mod config;
+mod way;
 
 pub use config::{BaseUrl, is_loopback};
+pub use way::WayOut;
 
 use std::error::Error;
 use std::io;
@@ -15,10 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use reqwest::header::{DATE, HeaderMap};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::health::{Failure, Origin};
+use crate::model::Timestamp;
 use crate::secret::Secret;
 
 /// Until a connection stands, names and TLS included.
@@ -277,6 +281,13 @@ pub async fn read_prefix(mut response: reqwest::Response, cap: usize) -> Bytes {
     }
     body.truncate(cap);
     body.freeze()
+}
+
+/// The answer's `Date`: what time the server thinks it is.
+#[must_use]
+pub fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
+    let date = jiff::fmt::rfc2822::parse(headers.get(DATE)?.to_str().ok()?).ok()?;
+    Some(Timestamp::from_millis(date.timestamp().as_millisecond()))
 }
 
 #[cfg(test)]

@@ -36,7 +36,9 @@
 //! | [`ledger`] | whether all that came in is accounted for |
 //! | [`status`], [`control`], [`web`] | what is going on, and who may ask: over a Unix socket, over HTTP |
 //! | [`config`], [`supervisor`], [`app`], [`cli`] | what a configuration becomes: tasks, reload, shutdown, commands |
+//! | [`connect`] | whether everything that the configuration names can be reached and used |
 //! | [`logging`], [`signals`], [`scale`] | the program's own log, what the system asks, and time in fast motion |
+//! | [`watchdog`], [`systemd`] | whether every loop is alive, and telling the service manager |
 //! | [`simulator`] | a Mimecast and a Splunk HEC of our own, for tests and the demo |
 //!
 //! `ARCHITECTURE.md` says what must not know what, and a test holds the code to it.
@@ -46,6 +48,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connect;
 pub mod control;
 pub mod health;
 pub mod http;
@@ -71,4 +74,5 @@ pub mod systemd;
 pub mod units;
 pub mod upkeep;
 pub mod watch;
+pub mod watchdog;
 pub mod web;

@@ -1,7 +1,10 @@
 //! The program's own log, on standard error: one event a line, whatever a server wrote into a field.
 //!
 //! Text is for people and `grep`: control characters are escaped, and a value that has more than one word is quoted, so that
-//! neither a line nor a field can be forged. JSON is for machines. Times are UTC with milliseconds.
+//! neither a line nor a field can be forged. JSON is for machines. Times are UTC with milliseconds. Where standard error is the
+//! journal, events go there by its own protocol, a field each.
+
+mod journal;
 
 use std::fmt;
 use std::io::IsTerminal as _;
@@ -21,7 +24,7 @@ use crate::clock::Clock;
 /// The form of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// Text, with colours on a terminal.
+    /// Fields of the journal under systemd, else text, with colours on a terminal.
     #[default]
     Auto,
     /// Text without colours.
@@ -39,6 +42,12 @@ pub fn init(
     level: Level,
     clock: Clock,
 ) -> Result<(), tracing::dispatcher::SetGlobalDefaultError> {
+    if format == Format::Auto
+        && let Some(journal) = journal::Journal::behind_stderr()
+    {
+        let registry = tracing_subscriber::registry().with(filter(level));
+        return tracing::dispatcher::set_global_default(Dispatch::new(registry.with(journal)));
+    }
     tracing::dispatcher::set_global_default(dispatch(
         format,
         std::io::stderr().is_terminal(),
@@ -52,11 +61,8 @@ fn dispatch<W>(format: Format, terminal: bool, level: Level, clock: Clock, write
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
+    let registry = tracing_subscriber::registry().with(filter(level));
     let level = LevelFilter::from_level(level);
-    let filter = Targets::new()
-        .with_default(level.min(LevelFilter::WARN))
-        .with_target(env!("CARGO_CRATE_NAME"), level);
-    let registry = tracing_subscriber::registry().with(filter);
     // A log that cannot be written is no reason to panic, which is how the layer would report it.
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(writer)
@@ -78,6 +84,14 @@ where
             ),
         ),
     }
+}
+
+/// Ours from `level` on, those of libraries from warnings on.
+fn filter(level: Level) -> Targets {
+    let level = LevelFilter::from_level(level);
+    Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target(env!("CARGO_CRATE_NAME"), level)
 }
 
 /// The wall clock, which is what other logs go by.
@@ -119,12 +133,7 @@ impl Line<'_> {
         if field.name() == "message" {
             return write_sentence(&mut self.writer, value);
         }
-        write!(self.writer, "{}=", field.name())?;
-        if is_word(value) {
-            self.writer.write_str(value)
-        } else {
-            write!(self.writer, "{value:?}")
-        }
+        write_value(&mut self.writer, field, value)
     }
 }
 
@@ -138,6 +147,22 @@ impl Visit for Line<'_> {
     }
 }
 
+/// ` name=value`.
+fn write_field(writer: &mut impl fmt::Write, field: &Field, value: &str) -> fmt::Result {
+    writer.write_char(' ')?;
+    write_value(writer, field, value)
+}
+
+/// `name=value`, quoted where it could be taken for more than one value.
+fn write_value(writer: &mut impl fmt::Write, field: &Field, value: &str) -> fmt::Result {
+    write!(writer, "{}=", field.name())?;
+    if is_word(value) {
+        writer.write_str(value)
+    } else {
+        write!(writer, "{value:?}")
+    }
+}
+
 /// Whether a value needs no quotes.
 fn is_word(value: &str) -> bool {
     let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '=' | '\\');
@@ -145,7 +170,7 @@ fn is_word(value: &str) -> bool {
 }
 
 /// Escapes what is not printable: line breaks, escape sequences, marks that turn the direction of writing.
-fn write_sentence(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
+fn write_sentence(writer: &mut impl fmt::Write, text: &str) -> fmt::Result {
     for c in text.chars() {
         match c {
             '"' | '\'' | '\\' => writer.write_char(c)?,

@@ -11,11 +11,11 @@ use mimecast_collector::cli::explain::ExplainError;
 use mimecast_collector::cli::{self, Command, Exit, demo, simulate, status};
 use mimecast_collector::clock::Clock;
 use mimecast_collector::config::Config;
-use mimecast_collector::control::state_socket;
+use mimecast_collector::control::{Request, ask, state_socket};
 use mimecast_collector::settings::Problems;
 use mimecast_collector::signals::Signals;
 use mimecast_collector::simulator::Ports;
-use mimecast_collector::{logging, scale};
+use mimecast_collector::{connect, logging, scale};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -57,6 +57,7 @@ async fn obey(command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Status(wish) => return show_status(wish).await,
         Command::Run(run) => collect(run).await?,
+        Command::Check(check) if check.connect => check_connect(check, &mut stdout).await?,
         Command::Check(check) => {
             let config = Config::load(&check.file.config)?;
             for warning in &config.warnings {
@@ -74,6 +75,15 @@ async fn obey(command: Command) -> anyhow::Result<Exit> {
                 config.integrations.len(),
                 config.outputs.len()
             )?;
+        }
+        Command::Init(wish) => {
+            let wish = cli::init::Wish {
+                api: wish.api,
+                name: wish.name,
+                splunk: wish.splunk,
+                file: wish.file.config,
+            };
+            cli::init::run(&wish, &mut stdout)?;
         }
         Command::Ledger(ask) => {
             let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
@@ -163,6 +173,31 @@ fn look(stdout: &impl IsTerminal) -> status::Look {
     }
 }
 
+/// Asks everybody whom the configuration names.
+async fn check_connect(check: cli::Check, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+    let config = Config::load(&check.file.config)?;
+    let asked = ask(&state_socket(&config.state_dir), &Request::Status).await;
+    let running = asked
+        .ok()
+        .and_then(|report| serde_json::from_value(report).ok());
+    let clock = Clock::system();
+    let parts = connect::walk(&config, &check.file.config, running.as_ref(), &clock).await;
+    if check.json {
+        connect::render_json(&parts, out)?;
+    } else {
+        connect::render(&parts, out)?;
+    }
+    if connect::all_is_well(&parts) {
+        return Ok(());
+    }
+    Err(NotWell.into())
+}
+
+/// Something that the configuration names does not work, or should be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("not all is well: see above")]
+struct NotWell;
+
 async fn collect(run: cli::Run) -> anyhow::Result<()> {
     let load = move || Config::load(&run.file.config);
     let config = load()?;
@@ -198,6 +233,9 @@ fn told(error: &anyhow::Error) -> String {
 /// The code for what went wrong, by the kind of the first error that has one.
 fn exit_of(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
+        if cause.is::<NotWell>() {
+            return Exit::Unavailable;
+        }
         if cause.is::<Problems>() {
             return Exit::Config;
         }
@@ -208,6 +246,9 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             return error.into();
         }
         if let Some(error) = cause.downcast_ref::<ExplainError>() {
+            return error.into();
+        }
+        if let Some(error) = cause.downcast_ref::<cli::init::InitError>() {
             return error.into();
         }
         if let Some(error) = cause.downcast_ref::<status::AskError>() {

@@ -9,11 +9,12 @@ use crate::clock::Clock;
 use crate::health::{
     Action, Alert, Cause, Class, Level, Outcome, Policy, Raised, Standing, State, step,
 };
-use crate::model::Timestamp;
+use crate::model::{IntegrationId, OutputId, Timestamp};
 use crate::secret::Fingerprint;
 use crate::status::{Condition, Phase, Status};
 use crate::store::{Notice, Snapshot, Store, StoreError};
 use crate::units::show_duration;
+use crate::watchdog::Watchdog;
 
 /// What all pollers and workers share; clones are one.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Context {
     pub clock: Clock,
     /// Where people look.
     pub status: Status,
+    /// Where loops say that they are alive.
+    pub watchdog: Watchdog,
 }
 
 /// Something that may fail, wait and recover on its own: a credential, a resource, a stream, an output, a lane of an output.
@@ -205,6 +208,9 @@ impl Subject {
             endpoint = %cause.endpoint,
             request_id = cause.request_id.as_deref().unwrap_or("-"),
             advice = cause.row().advice,
+            integration = self.about.integration.as_ref().map(IntegrationId::as_str),
+            log = self.about.log.as_deref(),
+            output = self.about.output.as_ref().map(OutputId::as_str),
             "a person should look: {} for {}",
             cause.row().title,
             show_duration(now.since(since))
@@ -289,6 +295,9 @@ impl Subject {
                     detail = %cause.detail,
                     advice = self.about.to_do(row),
                     listed = cause.is_listed(),
+                    integration = self.about.integration.as_ref().map(IntegrationId::as_str),
+                    log = self.about.log.as_deref(),
+                    output = self.about.output.as_ref().map(OutputId::as_str),
                     "{}", row.title
                 )
             };
@@ -319,7 +328,7 @@ mod tests {
     use super::*;
     use crate::health::machine::Attempt;
     use crate::health::{Failure, Origin, Seed};
-    use crate::model::{LaneId, OutputId, Position};
+    use crate::model::{LaneId, Position};
 
     const NOW: Timestamp = Timestamp::from_millis(1_767_690_487_000);
 

@@ -141,7 +141,11 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
     })
 }
 
-fn credential(integration: &IntegrationConfig) -> Result<Credential, PrepareError> {
+/// Reads the secrets of an integration's credential.
+///
+/// # Errors
+/// Which secret cannot be read, or which part cannot be used.
+pub fn credential(integration: &IntegrationConfig) -> Result<Credential, PrepareError> {
     let secret = |e| PrepareError::Secret(integration.id.clone(), e);
     let credential = match &integration.credential {
         CredentialSource::V1 {

@@ -314,6 +314,7 @@ async fn live(
         status: Status::new(root, clock.now()),
         store: store.clone(),
         clock: clock.clone(),
+        watchdog: mimecast_collector::watchdog::Watchdog::new(clock.clone()),
     };
     let stored = store.snapshot().await.unwrap();
     let (_commands, inbox) = mpsc::channel(1);

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use super::explain::ExplainError;
+use super::init::InitError;
 use super::status::AskError;
 use crate::app::AppError;
 use crate::control::ControlError;
@@ -118,6 +119,20 @@ impl From<&ExplainError> for Exit {
         match error {
             ExplainError::Unknown { .. } => Self::Usage,
             ExplainError::Write(_) => Self::Store,
+        }
+    }
+}
+
+impl From<&InitError> for Exit {
+    fn from(error: &InitError) -> Self {
+        match error {
+            InitError::There(_) => Self::Usage,
+            InitError::File { source, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                Self::Permission
+            }
+            InitError::File { .. } | InitError::Write(_) => Self::Store,
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod demo;
 mod exit;
 pub mod explain;
+pub mod init;
 pub mod ledger;
 pub mod pause;
 pub mod replay;
@@ -25,7 +26,7 @@ pub use exit::Exit;
 
 use crate::control::Request;
 use crate::logging::Format;
-use crate::model::Timestamp;
+use crate::model::{IntegrationId, Timestamp};
 
 const CONFIG: &str = "/etc/mimecast-collector/config.toml";
 
@@ -33,6 +34,7 @@ const EXAMPLES: &str = "\
 Examples:
   mimecast-collector demo                      see it work, without any account
   mimecast-collector check                     is the configuration right?
+  mimecast-collector check --connect           does everything work?
   mimecast-collector run                       collect, until stopped
   mimecast-collector status                    how is it doing?
   mimecast-collector status --watch            the same, on a screen that stays
@@ -72,6 +74,8 @@ pub enum Command {
     Run(Run),
     /// Read the configuration, report every mistake, and do nothing else.
     Check(Check),
+    /// Write a configuration to begin with, and say how to put the secrets in place.
+    Init(Init),
     /// Say how the running collector is doing, and whether data is at risk.
     Status(Status),
     /// Say whether each record read, each file listed and each event stored is accounted for, at every output.
@@ -121,6 +125,15 @@ pub struct Check {
     /// Read nothing that the configuration names, for one that is checked on another machine [default: read secrets and CA files].
     #[arg(long)]
     pub no_secrets: bool,
+    /// Also ask Mimecast and every output whether all of it works, one line each with what to do [default: ask nobody].
+    ///
+    /// Each log type is asked for one record, each Splunk receiver is sent one event of the sourcetype mimecast:collector:check. After
+    /// the first refusal of a credential, nothing more is asked with it.
+    #[arg(long, conflicts_with = "no_secrets")]
+    pub connect: bool,
+    /// With --connect, print what was found as JSON [default: a table].
+    #[arg(long, requires = "connect")]
+    pub json: bool,
 }
 
 /// Where the configuration is.
@@ -140,6 +153,31 @@ pub struct Log {
     /// The least important events that are logged [default: log.level of the configuration, else info].
     #[arg(long, value_name = "LEVEL", value_parser = levels())]
     pub log_level: Option<Level>,
+}
+
+/// The options of `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The version of Mimecast's API that the credential is for.
+    #[arg(long, value_name = "VERSION", value_enum, default_value = "2.0")]
+    pub api: init::Api,
+    /// The integration's name: letters, digits, ".", "_" and "-" [default: none, it is needed].
+    #[arg(long, value_name = "NAME", value_parser = init_name)]
+    pub name: IntegrationId,
+    /// Splunk's HTTP Event Collector: scheme, host and port.
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "https://splunk.example.com:8088"
+    )]
+    pub splunk: String,
+    /// Where the configuration is to be.
+    #[command(flatten)]
+    pub file: ConfigFile,
+}
+
+fn init_name(text: &str) -> Result<IntegrationId, String> {
+    IntegrationId::new(text).map_err(|e| e.to_string())
 }
 
 /// The options of `status` and `ledger`.
@@ -400,6 +438,8 @@ mod tests {
         Commands:
           run       Collect and deliver, until stopped
           check     Read the configuration, report every mistake, and do nothing else
+          init      Write a configuration to begin with, and say how to put the secrets
+                    in place
           status    Say how the running collector is doing, and whether data is at risk
           ledger    Say whether each record read, each file listed and each event stored
                     is accounted for, at every output
@@ -424,6 +464,7 @@ mod tests {
         Examples:
           mimecast-collector demo                      see it work, without any account
           mimecast-collector check                     is the configuration right?
+          mimecast-collector check --connect           does everything work?
           mimecast-collector run                       collect, until stopped
           mimecast-collector status                    how is it doing?
           mimecast-collector status --watch            the same, on a screen that stays

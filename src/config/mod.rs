@@ -7,11 +7,13 @@ mod files;
 mod read;
 mod secrets;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::logging::Format;
 use crate::output::config::OutputConfig;
 use crate::poll::config::IntegrationConfig;
+use crate::secret::SecretSource;
 use crate::settings::{Document, Notes, Problem, Problems, SecretUse, Table};
 use crate::web::WebConfig;
 
@@ -68,6 +70,15 @@ impl Config {
             .collect();
         let parts = read::parts(Table::root(&documents, &notes));
         Self::of(parts, notes)
+    }
+
+    /// The files that hold secrets, each once.
+    pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        let files = self.secrets.iter().filter_map(|used| match &used.source {
+            SecretSource::File(path) => Some(path.as_path()),
+            SecretSource::Credential(_) | SecretSource::Env(_) | SecretSource::Literal(_) => None,
+        });
+        files.collect::<BTreeSet<_>>().into_iter()
     }
 
     fn of(parts: read::Parts, notes: Notes) -> Result<Self, Problems> {

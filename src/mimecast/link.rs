@@ -17,6 +17,11 @@ impl Link {
         self.0.path()
     }
 
+    /// The object store's name.
+    pub(super) fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
     /// Whether nobody on the way can read it.
     pub(super) fn is_https(&self) -> bool {
         self.0.scheme() == "https"
@@ -29,11 +34,7 @@ impl Link {
 
     /// Method, host and path.
     pub(super) fn endpoint(&self) -> String {
-        format!(
-            "GET {}{}",
-            self.0.host_str().unwrap_or_default(),
-            self.0.path()
-        )
+        format!("GET {}{}", self.host(), self.0.path())
     }
 }
 

@@ -13,6 +13,8 @@ mod reply;
 #[cfg(test)]
 mod testing;
 
+pub use paging::Probed;
+
 use std::future::Future;
 use std::time::Duration;
 

@@ -151,12 +151,18 @@ impl<S: Source> Poller<S> {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
         self.source.correct_clock(self.credential.clock_ahead_ms());
         self.lift_blocks().await?;
+        let alive = self
+            .context
+            .watchdog
+            .enter(format!("integration {}", self.id));
         loop {
+            alive.works();
             self.look_at_the_time().await?;
             self.start_what_is_due().await?;
             self.show();
             let wake = self.wake();
             let clock = self.context.clock.clone();
+            alive.waits(wake.map(|at| at.since(clock.now())));
             let sleep = async {
                 match wake {
                     Some(at) => clock.sleep_until(at).await,

@@ -52,3 +52,43 @@ fn the_smallest_configuration_of_the_readme_is_right() {
         "{said}"
     );
 }
+
+/// The commands that a page tells people to type.
+fn commands(page: &str) -> Vec<Vec<String>> {
+    let lines = page.split(['\n', '`', ',']).map(str::trim);
+    let commands = lines
+        .filter(|line| line.starts_with("mimecast-collector ") && !line.contains(['…', '<', '(']));
+    let words = |line: &str| {
+        let line = line
+            .split("  ")
+            .next()
+            .unwrap()
+            .split(" | ")
+            .next()
+            .unwrap();
+        line.split_whitespace().map(str::to_owned).collect()
+    };
+    commands.map(words).collect()
+}
+
+#[test]
+fn every_command_that_people_are_told_to_type_is_one_that_the_program_takes() {
+    let help = check(&["--help"]);
+    let program = Command::new(env!("CARGO_BIN_EXE_mimecast-collector"))
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8([help.stdout, program.stdout].concat()).unwrap();
+    let readme = include_str!("../../README.md");
+    let operations = include_str!("../../docs/operations.md");
+    let found: Vec<_> = [&help, readme, operations]
+        .into_iter()
+        .flat_map(commands)
+        .collect();
+    assert!(found.len() > 10, "{found:?}");
+    for command in found {
+        let words = command.iter().map(std::ffi::OsString::from);
+        let taken = mimecast_collector::cli::parse(words);
+        assert!(taken.is_ok(), "{command:?}");
+    }
+}

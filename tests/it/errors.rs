@@ -230,6 +230,7 @@ impl Bench {
             status: Status::new(folder.path(), clock.now()),
             store,
             clock: clock.clone(),
+            watchdog: mimecast_collector::watchdog::Watchdog::new(clock.clone()),
         };
         let mut bench = Self {
             handle: simulator.handle(),

@@ -29,7 +29,7 @@ pub(super) struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    fn request(&self, token: Option<&str>) -> String {
+    pub(super) fn request(&self, token: Option<&str>) -> String {
         let mut data = json!({
             "feedType": self.name,
             "fileType": self.format.as_str(),
@@ -101,7 +101,7 @@ impl Feed<'_> {
 
 /// Whether a refusal only says that there is nothing: the vendor calls that a failure, also when what was not there could not be
 /// compressed.
-fn is_empty(body: &[u8]) -> bool {
+pub(super) fn is_empty(body: &[u8]) -> bool {
     let Ok(body) = serde_json::from_slice::<Value>(body) else {
         return false;
     };

@@ -7,10 +7,13 @@ mod feed;
 mod files;
 mod overlap;
 mod place;
+mod probe;
 pub(super) mod siem_files;
 pub(super) mod snapshot;
 pub(super) mod stream;
 pub(super) mod window;
+
+pub use probe::Probed;
 
 use std::panic;
 

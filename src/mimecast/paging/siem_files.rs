@@ -56,7 +56,7 @@ fn record_type(name: &str) -> &'static str {
 }
 
 /// The request for the files at a place.
-fn body(log: &Log, place: &Place) -> String {
+pub(super) fn body(log: &Log, place: &Place) -> String {
     let mut data = json!({"type": "MTA"});
     if let (Paging::SiemFiles { format, compress }, Some(members)) =
         (log.paging, data.as_object_mut())

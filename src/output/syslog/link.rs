@@ -71,6 +71,17 @@ impl Link {
         }
     }
 
+    /// Waits for so long whether the server closes the connection, as one does that wants another certificate of ours: over
+    /// TLS 1.3 it says so only after the handshake.
+    pub(super) async fn stays_open(&mut self, span: Duration) -> Result<(), Failure> {
+        match &mut self.wire {
+            Wire::Stream(stream) | Wire::Lines(stream) => {
+                watch(stream.as_mut(), span, &self.server).await
+            }
+            Wire::Udp(_) | Wire::Unix(_) => Ok(()),
+        }
+    }
+
     /// Sends all frames and waits until they count as accepted.
     pub(super) async fn send(
         &mut self,

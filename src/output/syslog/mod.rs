@@ -31,6 +31,9 @@ use link::{Link, Sent};
 /// that stops in order closes the connection before.
 const ACCEPTED_AFTER: Duration = Duration::from_secs(5);
 
+/// A server that does not want a connection closes it within a few round trips.
+const KEPT_AFTER: Duration = Duration::from_secs(1);
+
 /// As much as a window of that length should hold, and little to send again.
 const STREAM: BatchLimits = BatchLimits {
     bytes: 4 << 20,
@@ -104,6 +107,18 @@ impl Syslog {
             self.next(state);
         }
         Err(worth_trying_soonest(failures))
+    }
+
+    /// Connects to each server in turn, and sends nothing: whether the connection came about and the server kept it.
+    pub async fn probe(&self) -> Vec<Result<(), Failure>> {
+        let mut probed = Vec::new();
+        for number in 0..self.connector.servers() {
+            probed.push(match self.connector.connect(number).await {
+                Ok(mut link) => link.stays_open(KEPT_AFTER).await,
+                Err(failure) => Err(failure),
+            });
+        }
+        probed
     }
 
     fn next(&self, state: &mut State) {

@@ -119,7 +119,9 @@ impl<O: Output> Worker<O> {
         self.subject
             .lift(&self.context.store, credential.as_ref(), now)
             .await?;
+        let alive = self.context.watchdog.enter(format!("output {}", self.id));
         loop {
+            alive.works();
             // Before the lanes are looked at, so that a commit in between is not slept over.
             commits.mark_unchanged();
             // A backlog must not keep a person waiting.
@@ -144,6 +146,7 @@ impl<O: Output> Worker<O> {
             };
             let clock = self.context.clock.clone();
             self.under_way.listen(&self.output, &clock);
+            alive.waits(wait.map(|until| until.since(clock.now())));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}

@@ -129,6 +129,7 @@ impl Rig {
             store: self.store.clone(),
             clock: self.clock.clone(),
             status: self.status.clone(),
+            watchdog: crate::watchdog::Watchdog::new(self.clock.clone()),
         };
         let output = Scripted {
             offered: Arc::clone(&self.offered),

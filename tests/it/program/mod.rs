@@ -1,6 +1,7 @@
 //! The whole program against a simulator: what is promised to operators, proved from outside.
 
 mod budget;
+mod connect;
 mod delivery;
 mod harness;
 mod healing;

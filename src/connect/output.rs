@@ -1,0 +1,136 @@
+//! An output: the way to the receiver, and whether it takes an event.
+
+use super::finding::{Finding, Part, Verdict};
+use super::server;
+use crate::clock::Clock;
+use crate::health::Failure;
+use crate::http::{Purpose, client};
+use crate::output::config::{OutputConfig, OutputKind};
+use crate::output::hec::{HecConfig, probe};
+use crate::output::syslog::{Syslog, SyslogConfig, Transport};
+use crate::secret::SecretSource;
+
+pub(super) async fn look(output: &OutputConfig, clock: &Clock) -> Part {
+    let findings = match &output.kind {
+        OutputKind::SplunkHec(config) => hec(config, clock).await,
+        OutputKind::Syslog(config) => syslog(config).await,
+        OutputKind::Stdout => vec![Finding::ok(
+            "receiver",
+            "standard output; there is nothing to reach",
+        )],
+    };
+    Part {
+        subject: format!("Output {} ({})", output.id, output.kind.as_str()),
+        findings,
+    }
+}
+
+async fn hec(config: &HecConfig, clock: &Clock) -> Vec<Finding> {
+    let client = match client(&config.connection, Purpose::Api) {
+        Ok(client) => client,
+        Err(error) => {
+            let advice = "Correct ca_file or proxy.";
+            return vec![Finding::new(
+                "client",
+                Verdict::Failure,
+                error.to_string(),
+                advice,
+            )];
+        }
+    };
+    let mut findings = server::walk(&config.url, &config.connection, &client, clock).await;
+    if findings
+        .iter()
+        .any(|finding| finding.verdict == Verdict::Failure && finding.what != "clock")
+    {
+        let detail = "not shown, since the server is not reached";
+        findings.push(Finding::new("token", Verdict::Skipped, detail, ""));
+        return findings;
+    }
+    let token = match config.token.read() {
+        Ok(token) => token,
+        Err(error) => {
+            let advice = "Put the token in place, readable by the collector's user alone.";
+            findings.push(Finding::new(
+                "token",
+                Verdict::Failure,
+                error.to_string(),
+                advice,
+            ));
+            return findings;
+        }
+    };
+    let probed = probe(config, &token, &client).await;
+    findings.push(match probed.health {
+        Ok(()) => Finding::ok("health", "the collector is healthy"),
+        Err(failure) => Finding::failed("health", &failure),
+    });
+    match probed.event {
+        Ok(()) => {
+            let index = config.index.as_deref().unwrap_or("of the token's own");
+            findings.push(Finding::ok("token", "accepted, without acknowledgement"));
+            findings.push(Finding::ok(
+                "index",
+                format!("{index}: an event of sourcetype mimecast:collector:check was taken"),
+            ));
+        }
+        // HEC's codes that mean the index, and the demand for acknowledgement.
+        Err(failure) => {
+            let what = match failure.code.as_str() {
+                "7" => "index",
+                "10" | "11" => "acknowledgement",
+                _ => "token",
+            };
+            findings.push(Finding::failed(what, &failure));
+        }
+    }
+    findings
+}
+
+/// Syslog answers nothing, so a connection that stands is all that can be seen from here.
+async fn syslog(config: &SyslogConfig) -> Vec<Finding> {
+    let unusable = |what: &str, error: String| {
+        let advice = "Correct ca_file, client_cert or client_key.";
+        vec![Finding::new(what, Verdict::Failure, error, advice)]
+    };
+    let key = match config
+        .client_key
+        .as_ref()
+        .map(SecretSource::read)
+        .transpose()
+    {
+        Ok(key) => key,
+        Err(error) => return unusable("client_key", error.to_string()),
+    };
+    let syslog = match Syslog::new(config, key) {
+        Ok(syslog) => syslog,
+        Err(error) => return unusable("client", error.to_string()),
+    };
+    let probed = syslog.probe().await;
+    let servers = config.servers.iter().zip(probed);
+    let judge = |(server, probed): (&String, Result<(), Failure>)| match probed {
+        Ok(()) => reached(config.transport, server),
+        Err(failure) => Finding::failed("receiver", &failure),
+    };
+    servers.map(judge).collect()
+}
+
+fn reached(transport: Transport, server: &str) -> Finding {
+    const WHAT: &str = "receiver";
+    match transport {
+        Transport::Tls => Finding::ok(
+            WHAT,
+            format!("{server} is connected; its certificate is trusted and fits the name"),
+        ),
+        Transport::Tcp => Finding::ok(WHAT, format!("{server} is connected, without TLS")),
+        Transport::Unix => Finding::ok(WHAT, format!("{server} is connected")),
+        Transport::Udp => Finding::new(
+            WHAT,
+            Verdict::Warning,
+            format!(
+                "{server} is a name or address that can be sent to; whether anything arrives cannot be known over UDP"
+            ),
+            "Look for the events at the receiver, or use transport = \"tcp\" or \"tls\".",
+        ),
+    }
+}
