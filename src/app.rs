@@ -18,7 +18,7 @@ use crate::ledger;
 use crate::mimecast::client::Limits;
 use crate::model::{IntegrationId, LaneId, OutputId, StreamId};
 use crate::poll::{Budgets, Shared};
-use crate::settings::Problems;
+use crate::settings::{Problem, Problems};
 use crate::signals::Signal;
 use crate::status::{ReplayReport, Report, SpoolReport, Status};
 use crate::store::{PositionRecord, Snapshot, Store, StoreError};
@@ -73,7 +73,9 @@ pub async fn run(
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    config.check_secrets()?;
+    for warning in config.check_secrets()? {
+        tracing::warn!("{warning}");
+    }
     let prepared = prepare(&config)?;
     let page = web::prepare(&config.status)?;
     let (store, store_task) = open_store(config.state_dir.clone(), clock.clone()).await?;
@@ -189,15 +191,16 @@ pub async fn run(
     Ok(result?)
 }
 
-/// Does what a start does before anything is sent or written: reads the secrets, builds the clients.
+/// Does what a start does before anything is sent or written: reads the secrets, builds the clients. Gives what is doubtful about the
+/// secrets' places.
 ///
 /// # Errors
 /// The first thing that cannot be used.
-pub fn check(config: &Config) -> Result<(), AppError> {
-    config.check_secrets()?;
+pub fn check(config: &Config) -> Result<Vec<Problem>, AppError> {
+    let doubts = config.check_secrets()?;
     prepare(config)?;
     web::prepare(&config.status)?;
-    Ok(())
+    Ok(doubts)
 }
 
 async fn open_store(
@@ -216,11 +219,11 @@ async fn reload(
     load: &impl Fn() -> Result<Config, Problems>,
 ) -> Result<(), StoreError> {
     let prepared = load().map_err(AppError::from).and_then(|config| {
-        config.check_secrets()?;
+        let doubts = config.check_secrets()?;
         if config.state_dir != state_dir {
             return Err(AppError::StateDirChanged(config.state_dir));
         }
-        for warning in &config.warnings {
+        for warning in config.warnings.iter().chain(&doubts) {
             tracing::warn!("{warning}");
         }
         let prepared = prepare(&config)?;

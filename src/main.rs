@@ -66,7 +66,9 @@ async fn obey(command: Command) -> anyhow::Result<Exit> {
             let unread = if check.no_secrets {
                 "; secrets and CA files were not read"
             } else {
-                app::check(&config)?;
+                for doubt in app::check(&config)? {
+                    writeln!(stdout, "warning: {doubt}")?;
+                }
                 ""
             };
             writeln!(

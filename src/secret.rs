@@ -4,6 +4,9 @@
 //! [`Secret::expose`] in the one line that sends it. What may be stored of it is a [`Fingerprint`].
 
 use std::fmt;
+use std::fs::{File, Metadata};
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -86,7 +89,8 @@ impl SecretSource {
         }
     }
 
-    /// Reads the secret; white space at its ends is dropped.
+    /// Reads the secret; white space at its ends is dropped. A file that everybody may read or change is refused: what stands in
+    /// it is no secret.
     ///
     /// # Errors
     /// Where it was looked for, what went wrong and what to do; never the secret.
@@ -98,7 +102,7 @@ impl SecretSource {
                     "the environment variable {name} is not set: set it for this program, or use {{ file = \"…\" }}"
                 ))
             })?,
-            Self::File(path) => read_file(path)?,
+            Self::File(path) => read_private_file(path)?,
             Self::Credential(name) => {
                 let folder = environment("CREDENTIALS_DIRECTORY").ok_or_else(|| {
                     SecretError(format!(
@@ -115,6 +119,19 @@ impl SecretSource {
             return Err(SecretError(format!("{self} is empty")));
         }
         Ok(Secret::new(text.to_owned()))
+    }
+
+    /// What is doubtful about its place, though it can be read: a file whose owner, neither root nor the user of this program, can
+    /// put another secret there.
+    #[must_use]
+    pub fn doubt(&self) -> Option<String> {
+        match self {
+            Self::File(path) => {
+                let found = std::fs::metadata(path).ok()?;
+                doubtful_owner(path, found.uid(), rustix::process::geteuid().as_raw())
+            }
+            Self::Credential(_) | Self::Env(_) | Self::Literal(_) => None,
+        }
     }
 }
 
@@ -144,16 +161,60 @@ fn environment(name: &str) -> Option<String> {
 }
 
 fn read_file(path: &Path) -> Result<String, SecretError> {
-    std::fs::read_to_string(path).map_err(|e| {
-        SecretError(format!(
-            "cannot read the secret in {}: {e}: it must exist and be readable by the user of this program",
-            path.display()
-        ))
-    })
+    std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))
+}
+
+/// Judges and reads what was opened, so that nobody can put another file there in between.
+fn read_private_file(path: &Path) -> Result<String, SecretError> {
+    let told = |e| unreadable(path, &e);
+    let mut file = File::open(path).map_err(told)?;
+    refuse_if_public(path, &file.metadata().map_err(told)?)?;
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(told)?;
+    Ok(std::mem::take(&mut *text))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> SecretError {
+    SecretError(format!(
+        "cannot read the secret in {}: {error}: it must exist and be readable by the user of this program",
+        path.display()
+    ))
+}
+
+/// The bits by which all users of the machine may read and write a file.
+const PUBLIC: u32 = 0o006;
+
+fn refuse_if_public(path: &Path, found: &Metadata) -> Result<(), SecretError> {
+    let mode = found.permissions().mode() & 0o777;
+    if mode & PUBLIC == 0 {
+        return Ok(());
+    }
+    Err(SecretError(format!(
+        "the secret in {} can be read or changed by every user of this machine, as its mode is {mode:04o}: run chmod {:04o} {}, \
+         and make a new secret if somebody may have seen this one",
+        path.display(),
+        mode & 0o770,
+        path.display()
+    )))
+}
+
+fn doubtful_owner(path: &Path, owner: u32, us: u32) -> Option<String> {
+    // Root looks on behalf of another user.
+    if owner == 0 || owner == us || us == 0 {
+        return None;
+    }
+    Some(format!(
+        "{} belongs to the user {owner}, who is neither root nor {us}, the user of this program, and can change the secret: run \
+         chown {us} {}",
+        path.display(),
+        path.display()
+    ))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+
     use super::*;
 
     #[test]
@@ -168,12 +229,50 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         std::fs::write(&path, "abc\n").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         let source = SecretSource::File(path.clone());
         assert_eq!(source.read().unwrap().expose(), "abc");
         std::fs::write(&path, " \n").unwrap();
         assert!(source.read().unwrap_err().to_string().contains("is empty"));
         let gone = SecretSource::File(dir.path().join("none"));
         assert!(gone.read().unwrap_err().to_string().contains("none"));
+    }
+
+    #[test]
+    fn a_secret_file_that_everybody_may_read_or_change_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "hunter2").unwrap();
+        let source = SecretSource::File(path.clone());
+        let read = |mode| {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            source.read().map_err(|e| e.to_string())
+        };
+        for mode in [0o600, 0o640, 0o400, 0o660] {
+            assert!(read(mode).is_ok(), "{mode:o}");
+        }
+        for (mode, shown, mended) in [
+            (0o644, "0644", "chmod 0640 "),
+            (0o604, "0604", "chmod 0600 "),
+            (0o602, "0602", "chmod 0600 "),
+        ] {
+            let told = read(mode).unwrap_err();
+            for words in [shown, mended, path.to_str().unwrap()] {
+                assert!(told.contains(words), "{told}");
+            }
+            assert!(!told.contains("hunter2"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_secret_file_of_another_user_is_doubtful_and_one_of_root_or_us_is_not() {
+        let path = Path::new("/etc/token");
+        assert_eq!(doubtful_owner(path, 0, 990), None);
+        assert_eq!(doubtful_owner(path, 990, 990), None);
+        assert_eq!(doubtful_owner(path, 990, 0), None);
+        let doubt = doubtful_owner(path, 1000, 990).unwrap();
+        assert!(doubt.contains("the user 1000"), "{doubt}");
+        assert!(doubt.contains("chown 990 /etc/token"), "{doubt}");
     }
 
     #[test]

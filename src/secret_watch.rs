@@ -17,6 +17,8 @@ pub struct SecretWatch {
     /// What the last look found, if it was not what runs.
     seen: Option<Fingerprint>,
     taken: VecDeque<Timestamp>,
+    /// Why it could not be read, as people were told last.
+    complaint: Option<String>,
 }
 
 impl SecretWatch {
@@ -27,6 +29,9 @@ impl SecretWatch {
         found: Option<Fingerprint>,
         now: Timestamp,
     ) -> bool {
+        if found.is_some() {
+            self.complaint = None;
+        }
         let found = found.filter(|found| running != Some(found));
         let twice = found.is_some() && found == self.seen;
         self.seen = found;
@@ -37,6 +42,13 @@ impl SecretWatch {
         self.seen = None;
         self.taken.push_back(now);
         true
+    }
+
+    /// Whether people are to be told why a credential cannot be read now: once, until it can be or there is another reason.
+    pub fn is_news(&mut self, complaint: String) -> bool {
+        let news = self.complaint.as_ref() != Some(&complaint);
+        self.complaint = Some(complaint);
+        news
     }
 }
 
@@ -50,6 +62,18 @@ mod tests {
 
     fn minute(n: u64) -> Timestamp {
         Timestamp::from_millis(1_767_690_487_000) + Duration::from_mins(n)
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_is_complained_of_once() {
+        let mut watch = SecretWatch::default();
+        let old = print("old");
+        assert!(watch.is_news("mode 0644".to_owned()));
+        assert!(!watch.look(Some(&old), None, minute(0)));
+        assert!(!watch.is_news("mode 0644".to_owned()));
+        assert!(watch.is_news("gone".to_owned()));
+        assert!(!watch.look(Some(&old), Some(print("old")), minute(1)));
+        assert!(watch.is_news("gone".to_owned()));
     }
 
     #[test]

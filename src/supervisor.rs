@@ -6,6 +6,7 @@
 mod replays;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -139,6 +140,22 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
         outputs,
         spool: config.spool,
     })
+}
+
+/// What could be read of a running entry's secrets. Why one could not is told: whoever put it there waits for it to be taken up.
+fn readable<T, E: Display>(read: Result<T, E>, secrets: &mut SecretWatch) -> Option<T> {
+    match read {
+        Ok(found) => Some(found),
+        Err(error) => {
+            let complaint = error.to_string();
+            if secrets.is_news(complaint.clone()) {
+                tracing::warn!(
+                    "a secret cannot be taken up, what it was before stays in use: {complaint}"
+                );
+            }
+            None
+        }
+    }
 }
 
 /// Reads the secrets of an integration's credential.
@@ -405,8 +422,7 @@ impl Supervisor {
         let mut changed = Vec::new();
         let watched = |entry: &Entry<IntegrationConfig, _>| entry.config.credential.is_in_files();
         for (id, entry) in self.pollers.iter_mut().filter(|(_, entry)| watched(entry)) {
-            let found = credential(&entry.config)
-                .ok()
+            let found = readable(credential(&entry.config), &mut entry.secrets)
                 .map(|credential| (credential.fingerprint(&key), credential));
             let print = found.as_ref().map(|(print, _)| print.clone());
             if entry.secrets.look(entry.fingerprint.as_ref(), print, now)
@@ -450,7 +466,7 @@ impl Supervisor {
         };
         for (id, entry) in self.workers.iter_mut().filter(|(_, entry)| watched(entry)) {
             let connect = |connection: &Connection| client(connection, Purpose::Api);
-            let found = Target::open(&entry.config, connect).ok();
+            let found = readable(Target::open(&entry.config, connect), &mut entry.secrets);
             let print = found.as_ref().and_then(|target| target.fingerprint(key));
             if entry.secrets.look(entry.fingerprint.as_ref(), print, now)
                 && let Some(target) = found

@@ -11,25 +11,30 @@ use crate::secret::{Secret, SecretSource};
 use crate::settings::{Problem, Problems};
 
 impl Config {
-    /// Reads every secret that the configuration names and compares the credentials.
+    /// Reads every secret that the configuration names and compares the credentials; what it gives works but should be looked at.
     ///
     /// # Errors
     /// Every secret that cannot be read, every `secret_key` that is no key, and every two integrations
     /// that turn out to have the same credential.
-    pub fn check_secrets(&self) -> Result<(), Problems> {
+    pub fn check_secrets(&self) -> Result<Vec<Problem>, Problems> {
         let mut problems = BTreeSet::new();
+        let mut warnings = BTreeSet::new();
         for used in &self.secrets {
-            if let Err(e) = used.source.read() {
-                problems.insert(Problem {
-                    place: used.place.clone(),
-                    key: used.key.clone(),
-                    text: e.to_string(),
-                });
+            let said_here = |text| Problem {
+                place: used.place.clone(),
+                key: used.key.clone(),
+                text,
+            };
+            match used.source.read() {
+                Ok(_) => warnings.extend(used.source.doubt().map(said_here)),
+                Err(e) => {
+                    problems.insert(said_here(e.to_string()));
+                }
             }
         }
         problems.extend(self.unfit_keys());
         problems.extend(self.shared_credentials());
-        Problems::of(problems).map_or(Ok(()), Err)
+        Problems::of(problems).map_or_else(|| Ok(warnings.into_iter().collect()), Err)
     }
 
     fn unfit_keys(&self) -> impl Iterator<Item = Problem> {

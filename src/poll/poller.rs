@@ -151,10 +151,8 @@ impl<S: Source> Poller<S> {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
         self.source.correct_clock(self.credential.clock_ahead_ms());
         self.lift_blocks().await?;
-        let alive = self
-            .context
-            .watchdog
-            .enter(format!("integration {}", self.id));
+        let name = format!("integration {}", self.id);
+        let alive = self.context.watchdog.enter(name);
         loop {
             alive.works();
             self.look_at_the_time().await?;

@@ -1,6 +1,7 @@
 //! What the configuration accepts, and what an operator reads when it does not.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -483,6 +484,10 @@ fn secrets_are_checked_all_at_once() {
         ("key-2", "hunter2"),
         ("TOKEN", ""),
     ]);
+    for name in ["key-1", "key-2", "TOKEN"] {
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(folder.path().join(name), private).unwrap();
+    }
     let config = Config::load(&folder.path().join("config.toml")).unwrap();
     let told = relative(config.check_secrets().unwrap_err(), folder.path());
     assert_snapshot!(told, @r#"

@@ -207,6 +207,32 @@ async fn a_server_that_speaks_no_tls_gets_no_event() {
 }
 
 #[tokio::test]
+async fn a_probe_tells_a_server_that_keeps_a_connection_from_one_that_does_not_and_sends_nothing() {
+    let ((keeps, kept), (closes, closed)) = (listener().await, listener().await);
+    let gone = listener().await.1;
+    let servers = [kept, closed, gone];
+    let syslog = output(&config(Transport::Tcp, &servers));
+    let kept = async {
+        let (mut socket, _) = keeps.accept().await.unwrap();
+        let mut heard = Vec::new();
+        socket.read_to_end(&mut heard).await.unwrap();
+        heard
+    };
+    let closed = async { drop(closes.accept().await.unwrap()) };
+    let (probed, heard, ()) = tokio::join!(syslog.probe(), kept, closed);
+    let found: Vec<_> = probed
+        .iter()
+        .map(|probed| probed.as_ref().map_err(|failure| failure.key()))
+        .collect();
+    let failed = |key: &str| Err(key.to_owned());
+    assert_eq!(
+        found,
+        [Ok(&()), failed("syslog/reset"), failed("syslog/connect")]
+    );
+    assert_eq!(heard, b"");
+}
+
+#[tokio::test]
 async fn a_datagram_is_a_message_and_one_too_large_for_the_network_is_put_aside() {
     let receiver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = receiver.local_addr().unwrap().to_string();

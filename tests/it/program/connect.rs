@@ -232,6 +232,32 @@ async fn what_is_not_reached_is_told_from_what_is_not_found() {
 }
 
 #[tokio::test]
+async fn a_syslog_receiver_is_connected_to_and_what_udp_hides_is_said() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let there = listener.local_addr().unwrap();
+    let place = place(Options::default(), "", |text| {
+        let syslog = |name: &str, transport: &str, address: &str| {
+            format!(
+                "[[output]]\nname = \"{name}\"\ntype = \"syslog\"\ntransport = \"{transport}\"\naddress = \"{address}\"\n"
+            )
+        };
+        let there = there.to_string();
+        let outputs = [
+            syslog("plain", "tcp", &there),
+            syslog("gone", "tls", "127.0.0.1:1"),
+            syslog("blind", "udp", &there),
+        ];
+        text + &outputs.concat()
+    })
+    .await;
+    let found = found(&place).await;
+    assert_eq!(found.code, Some(69));
+    found.assert("plain", "receiver", "ok", &["without TLS"]);
+    found.assert("gone", "receiver", "failure", &["syslog/connect"]);
+    found.assert("blind", "receiver", "warning", &["cannot be known"]);
+}
+
+#[tokio::test]
 async fn a_clock_that_is_wrong_is_noticed_before_the_signature_is() {
     let options = Options {
         clock_ahead_ms: 20 * 60 * 1000,

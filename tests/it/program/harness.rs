@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::future::Future;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -50,7 +52,14 @@ impl Bench {
     pub(super) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        // As a secret wants it; for the others it does no harm.
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options
+            .open(path)
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
     }
 
     /// Writes `config.toml` with these integrations and one HEC output with `output`'s further lines.

@@ -318,6 +318,32 @@ async fn a_reload_of_a_wrong_file_changes_nothing_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_secret_file_that_everybody_can_read_is_refused_at_a_start_a_reload_and_a_check() {
+    let bench = configured().await;
+    let collector = bench.run(600);
+    collector.logged(&["INFO", "running"]).await;
+    let file = bench.path("secrets/two-client_secret");
+    std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let words = ["two-client_secret", "0644", "chmod 0640 "];
+    collector.signal("HUP");
+    collector
+        .logged(&[["ERROR", "reload refused"].as_slice(), &words].concat())
+        .await;
+    // The minute's look at files for new secrets says it too, and not each minute.
+    collector
+        .logged(&[["WARN", "cannot be taken up"].as_slice(), &words].concat())
+        .await;
+    collector.stop().await;
+    for command in ["run", "check"] {
+        let ended = bench.ended(&[command]).await;
+        assert_eq!(ended.code, CONFIG, "{ended:?}");
+        for word in words {
+            assert!(ended.err.contains(word), "no {word} in {}", ended.err);
+        }
+    }
+}
+
+#[tokio::test]
 async fn status_tells_people_and_programs_how_the_daemon_is_doing() {
     let bench = configured().await;
     bench.handle.publish("one", "siem", "receipt", 10).unwrap();
