@@ -97,7 +97,7 @@ pub enum Target {
     /// Splunk's HTTP Event Collector.
     SplunkHec(SplunkHec),
     /// A syslog receiver.
-    Syslog(Syslog),
+    Syslog(Box<Syslog>),
     /// Standard output.
     Stdout(Stdout),
 }
@@ -133,7 +133,7 @@ impl Target {
                     .transpose()
                     .map_err(|e| OpenError::ClientKey(output(), e))?;
                 Syslog::new(syslog, key)
-                    .map(Self::Syslog)
+                    .map(|syslog| Self::Syslog(Box::new(syslog)))
                     .map_err(|e| OpenError::Tls(output(), e))
             }
             OutputKind::Stdout => Ok(Self::Stdout(Stdout::default())),

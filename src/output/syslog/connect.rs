@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::config::host_and_port;
-use super::link::{Link, Wire};
+use super::link::{Link, Reader, Stream, Wire, Writer};
 use super::{SyslogConfig, Transport};
 use crate::health::{Failure, Origin};
 use crate::http::{self, HttpError};
@@ -66,22 +66,24 @@ impl Connector {
         self.servers.len()
     }
 
-    /// Connects to a server by its number.
-    pub(super) async fn connect(&self, number: usize) -> Result<Link, Failure> {
-        let Some(server) = self.servers.get(number) else {
+    /// Connects to a server by its place in the list; the second is the half of a stream that is read.
+    pub(super) async fn connect(&self, place: usize) -> Result<(Link, Option<Reader>), Failure> {
+        let Some(server) = self.servers.get(place) else {
             return Err(failure("connect", "no server", ""));
         };
-        let wire = match timeout(CONNECT_TIMEOUT, self.wire(server)).await {
+        let (wire, read) = match timeout(CONNECT_TIMEOUT, self.wire(server)).await {
             Ok(connected) => connected?,
             Err(_) => return Err(failure("timeout", server, "no connection within 10 s")),
         };
-        Ok(Link {
+        let link = Link {
             wire,
             server: server.clone(),
-        })
+            number: 0,
+        };
+        Ok((link, read))
     }
 
-    async fn wire(&self, server: &str) -> Result<Wire, Failure> {
+    async fn wire(&self, server: &str) -> Result<(Wire, Option<Reader>), Failure> {
         let told = |error: io::Error| failure_of(&error, server);
         match &self.way {
             Way::Tls(connector) => {
@@ -90,9 +92,9 @@ impl Connector {
                     .map_err(|e| failure("tls_name", server, &e.to_string()))?;
                 let tcp = tcp(server).await?;
                 let tls = connector.connect(name, tcp).await.map_err(told)?;
-                Ok(Wire::Stream(Box::new(tls)))
+                Ok(halves(Box::new(tls), Wire::Stream))
             }
-            Way::Tcp => Ok(Wire::Stream(Box::new(tcp(server).await?))),
+            Way::Tcp => Ok(halves(Box::new(tcp(server).await?), Wire::Stream)),
             Way::Udp => {
                 // Names are looked up anew for each connection.
                 let address = resolve(server).await?;
@@ -103,21 +105,27 @@ impl Connector {
                 };
                 let socket = UdpSocket::bind(any).await.map_err(told)?;
                 socket.connect(address).await.map_err(told)?;
-                Ok(Wire::Udp(socket))
+                Ok((Wire::Udp(socket), None))
             }
             Way::Unix => {
                 let socket = UnixDatagram::unbound().map_err(told)?;
                 match socket.connect(server) {
-                    Ok(()) => Ok(Wire::Unix(socket)),
+                    Ok(()) => Ok((Wire::Unix(socket), None)),
                     Err(error) if is_a_stream(&error) => {
                         let stream = UnixStream::connect(server).await.map_err(told)?;
-                        Ok(Wire::Lines(Box::new(stream)))
+                        Ok(halves(Box::new(stream), Wire::Lines))
                     }
                     Err(error) => Err(told(error)),
                 }
             }
         }
     }
+}
+
+/// The halves of a stream.
+fn halves(stream: Box<dyn Stream>, wire: fn(Writer) -> Wire) -> (Wire, Option<Reader>) {
+    let (read, write) = tokio::io::split(stream);
+    (wire(write), Some(read))
 }
 
 /// Whether the socket is one of a stream: EPROTOTYPE on Linux.

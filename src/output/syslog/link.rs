@@ -4,20 +4,20 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf,
+};
 use tokio::net::{UdpSocket, UnixDatagram};
 use tokio::time::{sleep, timeout};
 
 use super::connect::{failure, failure_of};
 use super::frame::Frames;
+use super::unconfirmed::Number;
 use crate::health::Failure;
 
 /// Until a receiver takes a piece of [`PIECE`] bytes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const PIECE: usize = 64 << 10;
-
-/// Long enough to learn of what the system knows of a connection already.
-const GLANCE: Duration = Duration::from_millis(5);
 
 /// So many datagrams go out at once, then none for [`REST`]: a burst would only overflow the receiver's socket.
 const BURST: usize = 16;
@@ -28,19 +28,41 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// The half of a stream that is written to.
+pub(super) type Writer = WriteHalf<Box<dyn Stream>>;
+/// The half of a stream that is read.
+pub(super) type Reader = ReadHalf<Box<dyn Stream>>;
+
 /// What carries messages to a receiver.
 pub(super) enum Wire {
-    Stream(Box<dyn Stream>),
+    Stream(Writer),
     /// A stream to a Unix socket, whose messages are not framed yet.
-    Lines(Box<dyn Stream>),
+    Lines(Writer),
     Udp(UdpSocket),
     Unix(UnixDatagram),
 }
 
-/// A connection and whom it leads to.
+/// A connection to write to, and whom it leads to.
 pub(super) struct Link {
     pub(super) wire: Wire,
     pub(super) server: String,
+    /// 0 until it is put into use.
+    pub(super) number: Number,
+}
+
+/// The other half of a stream, which only tells of its end.
+pub(super) struct Watch {
+    stream: Reader,
+    server: String,
+    pub(super) number: Number,
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Link {
@@ -54,40 +76,17 @@ impl fmt::Debug for Link {
 /// What became of frames that were sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
-    /// All of them are accepted.
-    All,
-    /// The datagrams before this one are; this one is too large for the network.
+    /// All of them were written to a stream.
+    Written,
+    /// All of them went out as datagrams.
+    Gone,
+    /// The datagrams before this one did; this one is too large for the network.
     TooLarge(usize),
 }
 
 impl Link {
-    /// Whether the server has not closed the connection.
-    pub(super) async fn is_open(&mut self) -> bool {
-        match &mut self.wire {
-            Wire::Stream(stream) | Wire::Lines(stream) => {
-                watch(stream.as_mut(), GLANCE, &self.server).await.is_ok()
-            }
-            Wire::Udp(_) | Wire::Unix(_) => true,
-        }
-    }
-
-    /// Waits for so long whether the server closes the connection, as one does that wants another certificate of ours: over
-    /// TLS 1.3 it says so only after the handshake.
-    pub(super) async fn stays_open(&mut self, span: Duration) -> Result<(), Failure> {
-        match &mut self.wire {
-            Wire::Stream(stream) | Wire::Lines(stream) => {
-                watch(stream.as_mut(), span, &self.server).await
-            }
-            Wire::Udp(_) | Wire::Unix(_) => Ok(()),
-        }
-    }
-
-    /// Sends all frames and waits until they count as accepted.
-    pub(super) async fn send(
-        &mut self,
-        frames: &Frames,
-        accepted_after: Duration,
-    ) -> Result<Sent, Failure> {
+    /// Sends all frames.
+    pub(super) async fn send(&mut self, frames: &Frames) -> Result<Sent, Failure> {
         let server = &self.server;
         match &mut self.wire {
             Wire::Stream(stream) => write(stream, &frames.bytes, server).await?,
@@ -114,7 +113,7 @@ impl Link {
                 if let Some(error) = socket.take_error().map_err(|e| failure_of(&e, server))? {
                     return Err(failure_of(&error, server));
                 }
-                return Ok(Sent::All);
+                return Ok(Sent::Gone);
             }
             Wire::Unix(socket) => {
                 for (i, message) in messages(frames).enumerate() {
@@ -125,16 +124,35 @@ impl Link {
                     }
                     sent.map_err(|e| failure_of(&e, server))?;
                 }
-                return Ok(Sent::All);
+                return Ok(Sent::Gone);
             }
         }
-        match &mut self.wire {
-            Wire::Stream(stream) | Wire::Lines(stream) => {
-                watch(stream.as_mut(), accepted_after, server).await?
-            }
-            Wire::Udp(_) | Wire::Unix(_) => {}
+        Ok(Sent::Written)
+    }
+}
+
+impl Watch {
+    pub(super) fn new(link: &Link, stream: Reader) -> Self {
+        Self {
+            stream,
+            server: link.server.clone(),
+            number: link.number,
         }
-        Ok(Sent::All)
+    }
+
+    /// Waits for the end of the connection. Dropping it misses nothing.
+    pub(super) async fn closed(&mut self) -> Failure {
+        // A receiver says nothing; what one says all the same is not for us.
+        let mut heard = [0; 1024];
+        loop {
+            match self.stream.read(&mut heard).await {
+                Ok(0) => {
+                    return failure("reset", &self.server, "the receiver closed the connection");
+                }
+                Ok(_) => {}
+                Err(error) => return failure_of(&error, &self.server),
+            }
+        }
     }
 }
 
@@ -155,7 +173,7 @@ fn is_too_large(sent: &io::Result<usize>) -> bool {
         .is_err_and(|error| error.raw_os_error() == Some(TOO_LARGE))
 }
 
-async fn write(stream: &mut Box<dyn Stream>, bytes: &[u8], server: &str) -> Result<(), Failure> {
+async fn write(stream: &mut Writer, bytes: &[u8], server: &str) -> Result<(), Failure> {
     for piece in bytes.chunks(PIECE) {
         let written = timeout(WRITE_TIMEOUT, stream.write_all(piece)).await;
         written
@@ -170,20 +188,4 @@ async fn write(stream: &mut Box<dyn Stream>, bytes: &[u8], server: &str) -> Resu
 
 fn stalled(server: &str) -> Failure {
     failure("stalled", server, "the receiver has taken nothing for 30 s")
-}
-
-/// Waits for the end of `span`, or for the server's closing the connection, whichever is first.
-async fn watch(stream: &mut dyn Stream, span: Duration, server: &str) -> Result<(), Failure> {
-    let closed = async {
-        // A receiver says nothing; what one says all the same is not for us.
-        let mut heard = [0; 1024];
-        loop {
-            match stream.read(&mut heard).await {
-                Ok(0) => return failure("reset", server, "the receiver closed the connection"),
-                Ok(_) => {}
-                Err(error) => return failure_of(&error, server),
-            }
-        }
-    };
-    timeout(span, closed).await.map_or(Ok(()), Err)
 }

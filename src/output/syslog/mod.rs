@@ -2,7 +2,11 @@
 //!
 //! Syslog has no answer, so nothing here proves that a receiver has stored an event. What can be known is used: on a stream, the events of a
 //! batch count as accepted 5 s after their bytes were written, if the receiver has neither closed nor reset the connection by
-//! then. If it has, or this program dies, all of them go out again with the same ids. A datagram counts once the system took it.
+//! then. If it has, or this program dies, all that was written in that time goes out again with the same ids. A datagram counts once the
+//! system took it.
+//!
+//! Meanwhile the next batches go out: `deliver` holds the half of a connection that is written to, `confirmations` the half that tells of its
+//! end, and `unconfirmed` knows what lies between them.
 //!
 //! Several servers stand in for one another: a connection that cannot be made, or breaks, is made to the next in turn.
 
@@ -10,31 +14,42 @@ mod config;
 mod connect;
 mod frame;
 mod link;
+mod unconfirmed;
 
 pub use config::{Framing, Rfc, SyslogConfig, Transport};
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::batch::{Batch, BatchLimits};
-use super::{Delivery, Output, blocking};
+use super::{Delivery, Output, Receipt, Verdict, Window, blocking};
+use crate::clock::Clock;
 use crate::health::{Failure, Origin};
 use crate::http::HttpError;
+use crate::model::Timestamp;
 use crate::secret::{Fingerprint, Secret};
-use connect::Connector;
-use frame::Encoder;
-use link::{Link, Sent};
+use connect::{Connector, failure};
+use frame::{Encoder, Frames};
+use link::{Link, Reader, Sent, Watch};
+use unconfirmed::{Number, Unconfirmed};
 
 /// From the last byte of a batch to its acceptance. A receiver that is gone answers with a reset within a round trip, one
 /// that stops in order closes the connection before.
 const ACCEPTED_AFTER: Duration = Duration::from_secs(5);
 
+/// Long enough to learn of what the system knows of a connection already.
+const GLANCE: Duration = Duration::from_millis(5);
+
 /// A server that does not want a connection closes it within a few round trips.
 const KEPT_AFTER: Duration = Duration::from_secs(1);
 
-/// As much as a window of that length should hold, and little to send again.
+/// Enough that one batch is encoded while another is written, and few to hold in memory.
+const AT_ONCE: usize = 3;
+
+/// Large enough to cost little for each event, and soon written.
 const STREAM: BatchLimits = BatchLimits {
     bytes: 4 << 20,
     events: 10_000,
@@ -52,16 +67,30 @@ pub struct Syslog {
     connector: Connector,
     limits: BatchLimits,
     fingerprint_parts: Option<Secret>,
-    accepted_after: Duration,
-    /// The open connection, and the server to try first when there is none.
-    state: Mutex<State>,
+    /// Held while a batch is written: batches go out one after another.
+    writer: tokio::sync::Mutex<Writer>,
+    /// Never held for longer than it takes to look something up.
+    book: Mutex<Book>,
+    /// Something was written, or a connection was made or given up.
+    changed: Notify,
+    /// Held by the one call of `confirmations`.
+    watch: tokio::sync::Mutex<Option<Watch>>,
 }
 
+/// The open connection, and the server to try first when there is none.
 #[derive(Debug, Default)]
-struct State {
+struct Writer {
     /// Taken out while it is in use, so that a delivery that is dropped halfway leaves no connection with half a frame in it.
     link: Option<Link>,
     server: usize,
+}
+
+/// What the two sides tell each other.
+#[derive(Debug, Default)]
+struct Book {
+    unconfirmed: Unconfirmed,
+    /// Of a new connection, to be watched from now on in place of the former one.
+    watch: Option<Watch>,
 }
 
 impl Syslog {
@@ -79,8 +108,10 @@ impl Syslog {
                 STREAM
             },
             fingerprint_parts: client_key,
-            accepted_after: ACCEPTED_AFTER,
-            state: Mutex::default(),
+            writer: tokio::sync::Mutex::default(),
+            book: Mutex::default(),
+            changed: Notify::new(),
+            watch: tokio::sync::Mutex::default(),
         })
     }
 
@@ -91,20 +122,25 @@ impl Syslog {
         Some(Fingerprint::of(key, &[secret.expose()]))
     }
 
-    /// An open connection that the server has not closed meanwhile, or a new one.
-    async fn link(&self, state: &mut State) -> Result<Link, Failure> {
-        if let Some(mut link) = state.link.take()
-            && link.is_open().await
-        {
-            return Ok(link);
-        }
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects to the first server in turn that can be reached.
+    async fn connect(&self, writer: &mut Writer) -> Result<Link, Failure> {
         let mut failures: Vec<Failure> = Vec::new();
         for _ in 0..self.connector.servers() {
-            match self.connector.connect(state.server).await {
-                Ok(link) => return Ok(link),
+            match self.connector.connect(writer.server).await {
+                Ok((mut link, stream)) => {
+                    let mut book = self.book();
+                    link.number = book.unconfirmed.connected(&given_up(&link.server));
+                    book.watch = stream.map(|stream| Watch::new(&link, stream));
+                    self.changed.notify_one();
+                    return Ok(link);
+                }
                 Err(failure) => failures.push(failure),
             }
-            self.next(state);
+            self.next(writer);
         }
         Err(worth_trying_soonest(failures))
     }
@@ -112,18 +148,111 @@ impl Syslog {
     /// Connects to each server in turn, and sends nothing: whether the connection came about and the server kept it.
     pub async fn probe(&self) -> Vec<Result<(), Failure>> {
         let mut probed = Vec::new();
-        for number in 0..self.connector.servers() {
-            probed.push(match self.connector.connect(number).await {
-                Ok(mut link) => link.stays_open(KEPT_AFTER).await,
+        for place in 0..self.connector.servers() {
+            probed.push(match self.connector.connect(place).await {
+                Ok((link, stream)) => stays_open(&link, stream).await,
                 Err(failure) => Err(failure),
             });
         }
         probed
     }
 
-    fn next(&self, state: &mut State) {
-        state.server = (state.server + 1) % self.connector.servers().max(1);
+    fn next(&self, writer: &mut Writer) {
+        writer.server = (writer.server + 1) % self.connector.servers().max(1);
     }
+
+    /// The open connection, if there is one; and whether the batch keeps its lane in order.
+    fn take_link(&self, writer: &mut Writer, batch: &Batch) -> (Option<Link>, bool) {
+        let link = writer.link.take();
+        let mut book = self.book();
+        let unconfirmed = &mut book.unconfirmed;
+        let (link, closed) = match link {
+            Some(link) if unconfirmed.broken().is_none() => (Some(link), None),
+            // A delivery has been dropped halfway, or nothing was ever sent.
+            None => {
+                unconfirmed.give_up(&given_up(""));
+                self.changed.notify_one();
+                (None, None)
+            }
+            Some(link) => (None, Some(link)),
+        };
+        if closed.is_some() && unconfirmed.has_lost() {
+            self.next(writer);
+        }
+        let first = batch.records().first();
+        let may_go = first.is_none_or(|first| unconfirmed.may_go(batch.lane(), first.id));
+        (link, may_go)
+    }
+
+    /// Writes a batch to the connection, or to a new one.
+    async fn write(&self, batch: &Batch, frames: &Frames) -> Result<Delivery, Failure> {
+        let mut writer = self.writer.lock().await;
+        let (link, may_go) = self.take_link(&mut writer, batch);
+        if !may_go {
+            writer.link = link;
+            return Err(failure(
+                "reset",
+                batch.lane().as_str(),
+                "events before these were lost with their connection, and go first",
+            ));
+        }
+        let mut link = match link {
+            Some(link) => link,
+            None => self.connect(&mut writer).await?,
+        };
+        let sent = link.send(frames).await;
+        let delivery = match sent {
+            Ok(Sent::Written) => Ok(self.written(&link, batch)),
+            Ok(Sent::Gone) => Ok(Delivery::accepted(batch.len())),
+            Ok(Sent::TooLarge(0)) => Ok(Delivery::rejected(
+                0,
+                "the network takes no datagram of this size: lower max_bytes".to_owned(),
+            )),
+            Ok(Sent::TooLarge(before)) => Ok(Delivery::accepted(before)),
+            Err(failure) => Err(failure),
+        };
+        match &delivery {
+            Ok(_) => writer.link = Some(link),
+            Err(failure) => {
+                self.book().unconfirmed.broke(link.number, failure);
+                self.next(&mut writer);
+            }
+        }
+        self.changed.notify_one();
+        delivery
+    }
+
+    fn written(&self, link: &Link, batch: &Batch) -> Delivery {
+        let Some(first) = batch.records().first() else {
+            return Delivery::accepted(0);
+        };
+        let unconfirmed = &mut self.book().unconfirmed;
+        match unconfirmed.wrote(link.number, batch.lane(), first.id) {
+            Some(receipt) => Delivery::pending(batch.len(), receipt),
+            // While the last bytes were written.
+            None => {
+                let broken = unconfirmed.broken().cloned();
+                Delivery::failed(broken.unwrap_or_else(|| given_up(&link.server)))
+            }
+        }
+    }
+}
+
+/// Waits whether the server closes the connection, as one does that wants another certificate of ours: over TLS 1.3 it says so only
+/// after the handshake.
+async fn stays_open(link: &Link, stream: Option<Reader>) -> Result<(), Failure> {
+    let Some(stream) = stream else {
+        return Ok(());
+    };
+    let mut watch = Watch::new(link, stream);
+    match timeout(KEPT_AFTER, watch.closed()).await {
+        Ok(failure) => Err(failure),
+        Err(_) => Ok(()),
+    }
+}
+
+fn given_up(server: &str) -> Failure {
+    failure("reset", server, "the connection was given up")
 }
 
 /// Of the failures of all servers, the one that may pass by itself; the others stand in its detail.
@@ -149,36 +278,73 @@ impl Output for Syslog {
         if frames.shortened > 0 {
             tracing::debug!(lane = %batch.lane(), events = frames.shortened, "shortened to max_bytes");
         }
-        let mut state = self.state.lock().await;
-        let mut link = match self.link(&mut state).await {
-            Ok(link) => link,
-            Err(failure) => return Delivery::failed(failure),
-        };
-        match link.send(&frames, self.accepted_after).await {
-            Ok(Sent::All) => {
-                state.link = Some(link);
-                Delivery::accepted(batch.len())
-            }
-            Ok(Sent::TooLarge(0)) => {
-                state.link = Some(link);
-                Delivery::rejected(
-                    0,
-                    "the network takes no datagram of this size: lower max_bytes".to_owned(),
-                )
-            }
-            Ok(Sent::TooLarge(before)) => {
-                state.link = Some(link);
-                Delivery::accepted(before)
-            }
-            Err(failure) => {
-                self.next(&mut state);
-                Delivery::failed(failure)
-            }
-        }
+        self.write(batch, &frames)
+            .await
+            .unwrap_or_else(Delivery::failed)
     }
 
     fn limits(&self) -> BatchLimits {
         self.limits
+    }
+
+    fn window(&self) -> Window {
+        Window {
+            all: AT_ONCE,
+            ..Window::default()
+        }
+    }
+
+    async fn confirmations(&self, clock: &Clock) -> Vec<(Receipt, Verdict)> {
+        self.book().unconfirmed.told();
+        let mut watch = self.watch.lock().await;
+        loop {
+            let next = {
+                let mut book = self.book();
+                if let Some(new) = book.watch.take() {
+                    *watch = Some(new);
+                }
+                let lost = book.unconfirmed.lost();
+                if !lost.is_empty() {
+                    return lost;
+                }
+                book.unconfirmed.next(clock.now(), ACCEPTED_AFTER)
+            };
+            tokio::select! {
+                biased;
+                (number, failure) = closed(&mut watch) => {
+                    self.book().unconfirmed.broke(number, &failure);
+                    continue;
+                }
+                () = self.changed.notified() => continue,
+                () = reached(clock, next) => {}
+            }
+            // A process that did not run for a while may hear of the time before it hears of a reset.
+            if let Ok((number, failure)) = timeout(GLANCE, closed(&mut watch)).await {
+                self.book().unconfirmed.broke(number, &failure);
+                continue;
+            }
+            let accepted = self.book().unconfirmed.accepted(clock.now());
+            if !accepted.is_empty() {
+                return accepted;
+            }
+        }
+    }
+}
+
+/// Waits for the end of the watched connection, and then watches none; for ever if none is watched.
+async fn closed(watch: &mut Option<Watch>) -> (Number, Failure) {
+    let Some(open) = watch.as_mut() else {
+        return std::future::pending().await;
+    };
+    let (number, failure) = (open.number, open.closed().await);
+    *watch = None;
+    (number, failure)
+}
+
+async fn reached(clock: &Clock, moment: Option<Timestamp>) {
+    match moment {
+        Some(moment) => clock.sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -24,12 +24,33 @@ fn config(transport: Transport, servers: &[String]) -> SyslogConfig {
     }
 }
 
-/// An output that takes events for accepted sooner than in life.
 fn output(config: &SyslogConfig) -> Syslog {
-    Syslog {
-        accepted_after: Duration::from_millis(300),
-        ..Syslog::new(config, None).unwrap()
-    }
+    Syslog::new(config, None).unwrap()
+}
+
+fn clock() -> Clock {
+    Clock::manual(Timestamp::from_millis(1_767_690_487_000))
+}
+
+/// The verdicts that are there when so much time has passed.
+async fn after(output: &Syslog, clock: &Clock, span: Duration) -> Vec<(Receipt, Verdict)> {
+    let verdicts = output.confirmations(clock);
+    let (verdicts, ()) = tokio::join!(verdicts, async { clock.advance(span) });
+    verdicts
+}
+
+/// The verdicts that come without any time passing.
+async fn at_once(output: &Syslog, clock: &Clock) -> Vec<(Receipt, Verdict)> {
+    let verdicts = output.confirmations(clock);
+    tokio::time::timeout(Duration::from_secs(30), verdicts)
+        .await
+        .unwrap()
+}
+
+fn receipt(delivery: &Delivery) -> Receipt {
+    delivery
+        .pending
+        .unwrap_or_else(|| panic!("not pending: {delivery:?}"))
 }
 
 /// Takes counted messages apart; fails at anything that is not to the letter.
@@ -116,57 +137,176 @@ async fn receive(socket: &mut TcpStream, messages: usize) -> Vec<String> {
 #[tokio::test]
 async fn events_are_counted_frames_and_accepted_when_no_reset_came() {
     let (listener, address) = listener().await;
-    let output = output(&config(Transport::Tcp, &[address]));
+    let (output, clock) = (output(&config(Transport::Tcp, &[address])), clock());
     let events = numbered(300);
-    let (delivery, messages) = tokio::join!(output.deliver(&events), async {
+    let (delivery, (messages, _socket)) = tokio::join!(output.deliver(&events), async {
         let mut socket = listener.accept().await.unwrap().0;
-        let messages = receive(&mut socket, 300).await;
-        // Held open until the delivery has ended.
-        (messages, socket)
+        (receive(&mut socket, 300).await, socket)
     });
-    assert_eq!(delivery, Delivery::accepted(300));
-    for (i, message) in messages.0.iter().enumerate() {
+    assert_eq!(delivery, Delivery::pending(300, Receipt(1)));
+    for (i, message) in messages.iter().enumerate() {
         let (priority, id, body) = read_5424(message);
         assert_eq!((priority, body), (133, format!("{{\"n\":{i}}}")));
         assert_eq!(id, "ab".repeat(16));
     }
+    let early = tokio::time::timeout(
+        Duration::from_millis(50),
+        after(&output, &clock, ACCEPTED_AFTER - Duration::from_millis(1)),
+    );
+    assert!(early.await.is_err());
+    assert_eq!(
+        after(&output, &clock, Duration::from_millis(1)).await,
+        [(Receipt(1), Verdict::Accepted)]
+    );
+}
+
+#[tokio::test]
+async fn ten_thousand_events_go_out_before_the_first_of_them_counts() {
+    let (listener, address) = listener().await;
+    let (output, clock) = (output(&config(Transport::Tcp, &[address])), clock());
+    let events = numbered(1_000);
+    let measure = Clock::system();
+    // The clock of the confirmations stands still all the while.
+    let (receipts, _socket) = tokio::join!(
+        async {
+            let mut receipts = Vec::new();
+            for _ in 0..10 {
+                receipts.push(receipt(&output.deliver(&events).await));
+            }
+            receipts
+        },
+        async {
+            let mut socket = listener.accept().await.unwrap().0;
+            let (mut last, mut seen) = (Vec::new(), 0);
+            while seen < 10 {
+                let mut piece = vec![0; 64 << 10];
+                let n = socket.read(&mut piece).await.unwrap();
+                assert!(n > 0);
+                last.extend_from_slice(&piece[..n]);
+                let text = String::from_utf8_lossy(&last);
+                seen = text.matches("{\"n\":999}").count();
+            }
+            socket
+        }
+    );
+    println!("10 000 events in {:?}", measure.monotonic());
+    let mut verdicts = after(&output, &clock, ACCEPTED_AFTER).await;
+    verdicts.sort_by_key(|(receipt, _)| *receipt);
+    let accepted = receipts.into_iter().map(|r| (r, Verdict::Accepted));
+    assert_eq!(verdicts, accepted.collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn what_was_written_before_a_break_goes_out_again_with_the_same_ids() {
     let (listener, address) = listener().await;
-    let output = output(&config(Transport::Tcp, &[address]));
+    let (output, clock) = (output(&config(Transport::Tcp, &[address])), clock());
     let events = numbered(20);
-    let (delivery, first) = tokio::join!(output.deliver(&events), async {
-        let mut socket = listener.accept().await.unwrap().0;
-        receive(&mut socket, 20).await
-        // Read, and closed before the events count.
-    });
-    assert_eq!(delivery.accepted, 0);
-    assert_eq!(delivery.failure.unwrap().key(), "syslog/reset");
+    let (deliveries, first) = tokio::join!(
+        async { [output.deliver(&events).await, output.deliver(&events).await] },
+        async {
+            let mut socket = listener.accept().await.unwrap().0;
+            let mut messages = receive(&mut socket, 20).await;
+            while messages.len() < 40 {
+                messages.extend(receive(&mut socket, 20).await);
+            }
+            messages.truncate(20);
+            messages
+            // Read, and closed before the events count.
+        }
+    );
+    let lost: Vec<_> = at_once(&output, &clock).await;
+    let receipts: Vec<_> = lost.iter().map(|(receipt, _)| *receipt).collect();
+    assert_eq!(receipts, deliveries.each_ref().map(receipt));
+    for (_, verdict) in lost {
+        let Verdict::Lost(failure) = verdict else {
+            panic!("accepted over a connection that was closed");
+        };
+        assert_eq!(failure.key(), "syslog/reset");
+    }
     let (delivery, again) = tokio::join!(output.deliver(&events), async {
         let mut socket = listener.accept().await.unwrap().0;
-        let messages = receive(&mut socket, 20).await;
-        (messages, socket)
+        (receive(&mut socket, 20).await, socket)
     });
-    assert_eq!(delivery, Delivery::accepted(20));
     assert_eq!(again.0, first);
+    assert_eq!(
+        after(&output, &clock, ACCEPTED_AFTER).await,
+        [(receipt(&delivery), Verdict::Accepted)]
+    );
+}
+
+#[tokio::test]
+async fn a_reset_wins_against_the_time_that_has_passed_meanwhile() {
+    let (listener, address) = listener().await;
+    let (output, clock) = (output(&config(Transport::Tcp, &[address])), clock());
+    let events = numbered(20);
+    let (delivery, ()) = tokio::join!(output.deliver(&events), async {
+        let mut socket = listener.accept().await.unwrap().0;
+        receive(&mut socket, 20).await;
+    });
+    // As in a process that was stopped for long just then: the time of counting is known and over before anybody reads.
+    output.book().unconfirmed.next(clock.now(), ACCEPTED_AFTER);
+    clock.advance(ACCEPTED_AFTER * 2);
+    let verdicts = at_once(&output, &clock).await;
+    assert_eq!(verdicts[0].0, receipt(&delivery));
+    assert!(matches!(verdicts[0].1, Verdict::Lost(_)));
+}
+
+#[tokio::test]
+async fn a_lane_that_lost_events_sends_nothing_before_them() {
+    let (listener, address) = listener().await;
+    let (output, clock) = (output(&config(Transport::Tcp, &[address])), clock());
+    let mut later = record("audit", Form::Json, r#"{"n":1}"#);
+    later.id = crate::model::EventId([0xcd; 16]);
+    let (events, later) = (numbered(2), batch("acme-uk/audit", vec![later]));
+    let (_, ()) = tokio::join!(output.deliver(&events), async {
+        let mut socket = listener.accept().await.unwrap().0;
+        receive(&mut socket, 2).await;
+    });
+    assert_eq!(at_once(&output, &clock).await.len(), 1);
+    // It was on its way when the connection broke.
+    let refused = output.deliver(&later).await;
+    assert_eq!((refused.accepted, refused.pending), (0, None));
+    assert_eq!(refused.failure.unwrap().key(), "syslog/reset");
+    let (again, _socket) = tokio::join!(
+        async { [output.deliver(&events).await, output.deliver(&later).await] },
+        async {
+            let mut socket = listener.accept().await.unwrap().0;
+            receive(&mut socket, 2).await;
+            socket
+        }
+    );
+    assert_eq!(again.each_ref().map(receipt), [Receipt(2), Receipt(3)]);
 }
 
 #[tokio::test]
 async fn a_connection_that_was_closed_while_it_rested_is_made_anew_without_a_failure() {
     let (listener, address) = listener().await;
-    let output = output(&config(Transport::Tcp, &[address]));
+    let (output, clock) = (output(&config(Transport::Tcp, &[address])), clock());
     let events = numbered(3);
     for _ in 0..2 {
-        let (delivery, _) = tokio::join!(output.deliver(&events), async {
+        let (delivery, socket) = tokio::join!(output.deliver(&events), async {
             let mut socket = listener.accept().await.unwrap().0;
             receive(&mut socket, 3).await;
             // A receiver that says something is no receiver that is gone.
             socket.write_all(b"hello\n").await.unwrap();
             socket
         });
-        assert_eq!(delivery, Delivery::accepted(3));
+        assert_eq!(
+            after(&output, &clock, ACCEPTED_AFTER).await,
+            [(receipt(&delivery), Verdict::Accepted)]
+        );
+        drop(socket);
+        // The worker listens while there is nothing to deliver.
+        let confirmations = output.confirmations(&clock);
+        let closed = async {
+            while output.book().unconfirmed.broken().is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            verdicts = confirmations => panic!("{verdicts:?}"),
+            noticed = tokio::time::timeout(Duration::from_secs(30), closed) => noticed.unwrap(),
+        }
     }
 }
 
@@ -182,11 +322,30 @@ async fn a_server_that_is_gone_is_stood_in_for_by_the_next() {
         receive(&mut socket, 2).await;
         socket
     });
-    assert_eq!(delivery, Delivery::accepted(2));
+    assert_eq!(delivery, Delivery::pending(2, Receipt(1)));
     let none = output(&config(Transport::Tcp, &[first]))
         .deliver(&events)
         .await;
     assert_eq!(none.failure.unwrap().key(), "syslog/connect");
+}
+
+#[tokio::test]
+async fn a_server_that_loses_events_is_stood_in_for_by_the_next() {
+    let (one, first) = listener().await;
+    let (two, second) = listener().await;
+    let (output, clock) = (output(&config(Transport::Tcp, &[first, second])), clock());
+    let events = numbered(2);
+    let _ = tokio::join!(output.deliver(&events), async {
+        let mut socket = one.accept().await.unwrap().0;
+        receive(&mut socket, 2).await;
+    });
+    assert_eq!(at_once(&output, &clock).await.len(), 1);
+    let (delivery, _socket) = tokio::join!(output.deliver(&events), async {
+        let mut socket = two.accept().await.unwrap().0;
+        receive(&mut socket, 2).await;
+        socket
+    });
+    assert_eq!(delivery.accepted, 2);
 }
 
 #[tokio::test]
@@ -282,7 +441,7 @@ async fn a_unix_socket_of_a_stream_gets_lines() {
         }
         (text, socket)
     });
-    assert_eq!(delivery, Delivery::accepted(2));
+    assert_eq!(delivery, Delivery::pending(2, Receipt(1)));
     assert_eq!(text.0.lines().map(read_5424).count(), 2);
 }
 

@@ -11,4 +11,5 @@ mod operation;
 mod polling;
 mod replay;
 mod secrets;
+mod syslog;
 mod web;
