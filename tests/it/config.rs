@@ -548,6 +548,60 @@ fn odd_values_are_told_what_would_be_right() {
 }
 
 #[test]
+fn a_syslog_output_is_told_what_does_not_go_together() {
+    let output = |name: &str, lines: &str| {
+        format!("\n[[output]]\nname = \"{name}\"\ntype = \"syslog\"\n{lines}\n")
+    };
+    let told = bad(&[
+        INTEGRATION,
+        &output("bare", ""),
+        &output(
+            "udp",
+            "address = [\"siem\", \"a:514\", \"b:0\"]\ntransport = \"udp\"\nframing = \"lf\"\nmax_bytes = \"1MiB\"\nca_file = \"ca.pem\"",
+        ),
+        &output(
+            "tls",
+            "address = \"siem:6514\"\nclient_cert = \"me.pem\"\nrfc = \"5242\"\nformat = \"leaf\"\nfacility = \"local8\"\nmax_bytes = \"100B\"",
+        ),
+        &output(
+            "unix",
+            "address = [\"run/log\"]\ntransport = \"unix\"\napp_name = \"my app\"\nhostname = \"\"\nformat = \"template\"",
+        ),
+        &output(
+            "twice",
+            "address = [\"a:1\", \"a:1\"]\ntransport = \"tcp\"\nformat = \"template\"\ntemplate = \"{time\"",
+        ),
+        &output(
+            "none",
+            "address = []\nframings = \"lf\"\ntemplate = \"{time}\"",
+        ),
+    ]);
+    assert_snapshot!(told, @r#"
+    config.toml:8:1: output[bare].address: is missing; expected an address such as "siem.example.com:6514", or a list of them
+    config.toml:16:11: output[udp].address: "b:0": expected host and port, such as "siem.example.com:6514"
+    config.toml:16:11: output[udp].address: "siem": expected host and port, such as "siem.example.com:6514"
+    config.toml:18:11: output[udp].framing: a datagram is one message, without a frame
+    config.toml:19:13: output[udp].max_bytes: must be from 480 B to 63.9 KiB
+    config.toml:20:11: output[udp].ca_file: is for transport = "tls" only
+    config.toml:26:15: output[tls].client_cert: needs client_key beside it
+    config.toml:27:7: output[tls].rfc: expected one of "5424", "3164", found "5242"; did you mean "5424"?
+    config.toml:28:10: output[tls].format: expected one of "json", "key_value", "cef", "leef", "leef2", "template", found "leaf"; did you mean "leef"?
+    config.toml:29:12: output[tls].facility: expected one of "user", "mail", "daemon", "auth", "authpriv", "audit", "alert", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7", found "local8"; did you mean "local0"?
+    config.toml:30:13: output[tls].max_bytes: must be from 480 B to 1 MiB
+    config.toml:32:1: output[unix].template: is missing; expected a text such as "{time} {integration} {event}"
+    config.toml:35:11: output[unix].address: "run/log": expected a path that begins with "/"
+    config.toml:37:12: output[unix].app_name: must be 1 to 48 printable ASCII characters without a space
+    config.toml:38:12: output[unix].hostname: must be 1 to 48 printable ASCII characters without a space
+    config.toml:44:11: output[twice].address: "a:1" stands here twice; once is enough
+    config.toml:47:12: output[twice].template: has a "{" without its "}" before "time"; write {{ for a brace
+    config.toml:52:11: output[none].address: names no server
+    config.toml:53:1: output[none].framings: unknown key; did you mean "framing"?
+    config.toml:54:12: output[none].template: is for format = "template" only
+    20 problems in 1 file
+    "#);
+}
+
+#[test]
 fn an_output_without_tls_works_but_warns() {
     let config = good(&[INTEGRATION, &HEC.replace("https", "http")]);
     assert_snapshot!(config.warnings[0].text, @"the token and all events go over the network in the clear; use https");
