@@ -328,3 +328,6 @@ fn a_megabyte_fits_any_limit() {
         assert!(!has_unsafe(&format, &line));
     }
 }
+
+#[cfg(feature = "system-tests")]
+mod third_party;
