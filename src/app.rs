@@ -1,5 +1,6 @@
 //! Wiring and shutdown: what a configuration becomes, and how it ends.
 
+mod dead;
 mod face;
 
 use std::collections::BTreeMap;
@@ -76,7 +77,7 @@ pub async fn run(
     for warning in config.check_secrets()? {
         tracing::warn!("{warning}");
     }
-    let prepared = prepare(&config)?;
+    let prepared = prepare(&config, &clock)?;
     let page = web::prepare(&config.status)?;
     let (store, store_task) = open_store(config.state_dir.clone(), clock.clone()).await?;
     let control = Server::bind(&socket_path(&config.state_dir))?
@@ -140,7 +141,8 @@ pub async fn run(
                 Some(Signal::Stop | Signal::StopNow) | None => break Ok(()),
                 Some(Signal::Reload) => {
                     manager.reloading();
-                    reload(&mut supervisor, &mut face, &config.state_dir, &load).await?;
+                    let state_dir = &config.state_dir;
+                    reload(&mut supervisor, &mut face, state_dir, &context.clock, &load).await?;
                     manager.ready();
                 }
             },
@@ -160,6 +162,7 @@ pub async fn run(
                 minute = context.clock.now() + STATUS_LINE;
                 supervisor.look_at_secrets().await?;
                 upkeep.look(&context).await?;
+                supervisor.look_at_left().await?;
                 manager.status(&log_status(&context, config.spool.max_bytes).await?);
             }
             _ = watchdog.tick() => match context.watchdog.overdue() {
@@ -198,7 +201,7 @@ pub async fn run(
 /// The first thing that cannot be used.
 pub fn check(config: &Config) -> Result<Vec<Problem>, AppError> {
     let doubts = config.check_secrets()?;
-    prepare(config)?;
+    prepare(config, &Clock::system())?;
     web::prepare(&config.status)?;
     Ok(doubts)
 }
@@ -216,6 +219,7 @@ async fn reload(
     supervisor: &mut Supervisor,
     face: &mut Face,
     state_dir: &Path,
+    clock: &Clock,
     load: &impl Fn() -> Result<Config, Problems>,
 ) -> Result<(), StoreError> {
     let prepared = load().map_err(AppError::from).and_then(|config| {
@@ -226,7 +230,7 @@ async fn reload(
         for warning in config.warnings.iter().chain(&doubts) {
             tracing::warn!("{warning}");
         }
-        let prepared = prepare(&config)?;
+        let prepared = prepare(&config, clock)?;
         // Last, for it takes an address.
         let plan = face.plan(web::prepare(&config.status)?)?;
         Ok((prepared, plan))
@@ -272,6 +276,11 @@ impl Handler for Desk {
                 let ledger = drawn_up.map_err(|_| STOPPING.to_owned())?;
                 serde_json::to_value(ledger).map_err(|e| e.to_string())
             }
+            Request::Forget { name, sure } => self.order(Order::Forget { name, sure }).await,
+            Request::DeadLetters => dead::list(&self.context.store).await,
+            Request::DeadLetter { number } => dead::show(&self.context.store, number).await,
+            Request::SendAgain { number } => dead::send_again(&self.context, number).await,
+            Request::Discard { number } => dead::discard(&self.context.store, number).await,
             Request::Resume { name } => self.order(Order::Resume { name }).await,
             Request::Pause { name, seconds } => {
                 let duration = seconds.map(Duration::from_secs);
@@ -329,19 +338,25 @@ fn report(context: &Context, stored: &Snapshot, spool_limit: u64) -> Report {
         bytes: stored.spool_bytes,
         limit: spool_limit,
     });
-    status.quarantined(stored.asides.iter().map(|aside| aside.records).sum());
+    let asides = stored.asides.values();
+    let waiting = asides.filter(|aside| aside.sent_again.is_none());
+    status.quarantined(waiting.map(|aside| aside.records).sum());
     let mut outputs: BTreeMap<&OutputId, (PositionRecord, u64)> = BTreeMap::new();
     for ((id, lane), at) in &stored.positions {
         let events = stored.lanes.get(lane).map_or(0, |lane| lane.events);
         let (sum, backlog) = outputs.entry(id).or_default();
         sum.accepted += at.accepted;
         sum.rejected += at.rejected;
-        *backlog += events.saturating_sub(at.passed);
+        sum.filtered += at.filtered;
+        if !stored.left_behind.contains(&(id.clone(), lane.clone())) {
+            *backlog += events.saturating_sub(at.passed);
+        }
     }
     let mut waiting: BTreeMap<IntegrationId, BTreeMap<&OutputId, u64>> = BTreeMap::new();
     for ((output, lane), at) in &stored.positions {
         let events = stored.lanes.get(lane).map_or(0, |lane| lane.events);
-        if let Some(stream) = lane.source() {
+        let is_left = stored.left_behind.contains(&(output.clone(), lane.clone()));
+        if let Some(stream) = lane.source().filter(|_| !is_left) {
             let outputs = waiting.entry(stream.integration).or_default();
             *outputs.entry(output).or_default() += events.saturating_sub(at.passed);
         }
@@ -369,6 +384,7 @@ fn report(context: &Context, stored: &Snapshot, spool_limit: u64) -> Report {
         if let Some((sum, backlog)) = outputs.get(&output.name) {
             output.accepted = sum.accepted;
             output.rejected = sum.rejected;
+            output.filtered = sum.filtered;
             output.backlog_events = *backlog;
         }
     }

@@ -6,7 +6,7 @@
 //! | files listed | fetched + put aside + withdrawn + waiting |
 //! | records read | stored + known already + put aside |
 //! | events in the lane | stored + those from before the books |
-//! | events that an output has passed | those before it was added + accepted + refused + skipped |
+//! | events that an output has passed | those before it was added + accepted + refused + filtered + skipped |
 //! | events before an output's place, as the frame there says | passed |
 //!
 //! The two sides are counted by different code. What makes them differ lawfully (a stream that went back, a damaged frame, a lost
@@ -62,6 +62,9 @@ pub struct OutputBooks {
     pub accepted: u64,
     /// Events that it refused and that were put aside.
     pub rejected: u64,
+    /// Events that it was not offered, because of its filter.
+    #[serde(default)]
+    pub filtered: u64,
     /// Events in damaged frames, which were stepped over and fetched again.
     pub skipped: u64,
     /// Events that wait for it.
@@ -125,6 +128,7 @@ impl Ledger {
                 stream: key.1.as_str().to_owned(),
                 accepted: at.accepted,
                 rejected: at.rejected,
+                filtered: at.filtered,
                 skipped: at.skipped + pending,
                 waiting: lane.events.saturating_sub(at.passed + pending),
                 reaches_to: match ahead {
@@ -189,7 +193,7 @@ impl Damage {
             frames: 0,
             events: Some(0),
         };
-        for aside in &stored.asides {
+        for aside in stored.asides.values() {
             if aside.owner == lane.as_str() && aside.file.starts_with("lanes/") {
                 damage.frames += 1;
                 let known = (aside.records > 0).then_some(aside.records);
@@ -271,9 +275,9 @@ impl Found {
         ahead: Option<Ahead>,
     ) -> u64 {
         let name = format!("{lane_id} at {output}");
-        let done = at.accepted + at.rejected + at.skipped;
+        let done = at.accepted + at.rejected + at.filtered + at.skipped;
         if let Some(began) = at.began {
-            let sum = "accepted, refused and skipped, with those from before";
+            let sum = "accepted, refused, filtered and skipped, with those from before";
             self.compare(&name, ("events passed", at.passed), (sum, began + done));
         }
         let before = match ahead {

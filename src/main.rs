@@ -116,6 +116,13 @@ async fn obey(command: Command) -> anyhow::Result<Exit> {
                 }
             }
         }
+        Command::Forget(ask) => {
+            let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
+            let mut terminal = std::io::stdin().lock();
+            let sure = sure(ask.yes, &mut terminal);
+            cli::forget::run(&socket, &ask.name, sure, &mut stdout).await?;
+        }
+        Command::DeadLetters(ask) => dead_letters(ask).await?,
         Command::Explain(ask) => cli::explain::run(&ask.code, &mut stdout)?,
         Command::Demo(wish) => {
             let clock = demo::clock(Clock::system().wall());
@@ -199,6 +206,42 @@ async fn check_connect(check: cli::Check, out: &mut impl std::io::Write) -> anyh
 #[derive(Debug, thiserror::Error)]
 #[error("not all is well: see above")]
 struct NotWell;
+
+async fn dead_letters(ask: cli::DeadLetters) -> anyhow::Result<()> {
+    use cli::{DeadLetters, dead_letters};
+    let mut stdout = std::io::stdout();
+    let socket = |file: &cli::ConfigFile| {
+        let config = Config::load(&file.config)?;
+        anyhow::Ok(state_socket(&config.state_dir))
+    };
+    match ask {
+        DeadLetters::List { json, file } => {
+            dead_letters::list(&socket(&file)?, json, &mut stdout).await?;
+        }
+        DeadLetters::Show { number, file } => {
+            dead_letters::show(&socket(&file)?, number, &mut stdout).await?;
+        }
+        DeadLetters::Resend { numbers, file } => {
+            dead_letters::resend(&socket(&file)?, &numbers, &mut stdout).await?;
+        }
+        DeadLetters::Discard { numbers, yes, file } => {
+            let mut terminal = std::io::stdin().lock();
+            let sure = sure(yes, &mut terminal);
+            dead_letters::discard(&socket(&file)?, &numbers, sure, &mut stdout).await?;
+        }
+    }
+    Ok(())
+}
+
+/// How it is known whether a person is sure.
+fn sure<'a>(yes: bool, terminal: &'a mut std::io::StdinLock<'static>) -> cli::forget::Sure<'a> {
+    use cli::forget::Sure;
+    match (yes, terminal.is_terminal()) {
+        (true, _) => Sure::Yes,
+        (false, true) => Sure::Ask(terminal),
+        (false, false) => Sure::No,
+    }
+}
 
 async fn collect(run: cli::Run) -> anyhow::Result<()> {
     let load = move || Config::load(&run.file.config);

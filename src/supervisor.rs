@@ -3,6 +3,7 @@
 //! A new configuration is prepared whole, with all that can fail, before anything is stopped; then only the entries that differ are stopped
 //! and started again. An entry is never changed in place.
 
+mod left;
 mod replays;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 pub use replays::ReplayWish;
 
 use crate::alert::Renewal;
+use crate::clock::Clock;
 use crate::config::{Config, Spool};
 use crate::http::{Connection, HttpError, Purpose, client};
 use crate::measured::Measured;
@@ -24,7 +26,7 @@ use crate::mimecast::auth::{Credential, CredentialError};
 use crate::mimecast::client::{Client, Http, Limits};
 use crate::model::{IntegrationId, OutputId, Timestamp};
 use crate::output::config::OutputConfig;
-use crate::output::{self, OpenError, Target, Worker};
+use crate::output::{self, Filtered, OpenError, Target, Worker};
 use crate::pause::{Pause, Paused};
 use crate::poll::config::{CredentialSource, IntegrationConfig};
 use crate::poll::{self, Poller, Room, Shared};
@@ -45,6 +47,8 @@ pub struct Supervisor {
     pollers: BTreeMap<IntegrationId, Entry<IntegrationConfig, poll::Command>>,
     workers: BTreeMap<OutputId, Entry<OutputConfig, output::Command>>,
     tasks: JoinSet<Result<(), StoreError>>,
+    /// When people were last told of what is kept and not configured any more.
+    left_told: Option<Timestamp>,
 }
 
 /// A running task.
@@ -81,6 +85,13 @@ pub enum Order {
         /// Its number.
         number: u64,
     },
+    /// Give up what is kept for it, as it is not configured any more.
+    Forget {
+        /// Its name.
+        name: String,
+        /// Whether to do it, or only to say what that would be.
+        sure: bool,
+    },
 }
 
 /// A configuration with everything read and built that can fail.
@@ -112,7 +123,7 @@ pub enum PrepareError {
 ///
 /// # Errors
 /// The first thing that fails, naming its integration or output.
-pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
+pub fn prepare(config: &Config, clock: &Clock) -> Result<Prepared, PrepareError> {
     let mut integrations = Vec::new();
     // Each way to connect loads the trusted authorities once, not once a tenant.
     let mut ways: Vec<(&Connection, Http)> = Vec::new();
@@ -132,7 +143,7 @@ pub fn prepare(config: &Config) -> Result<Prepared, PrepareError> {
     }
     let mut outputs = Vec::new();
     for output in &config.outputs {
-        let target = Target::open(output, |connection| client(connection, Purpose::Api))?;
+        let target = Target::open(output, clock, |connection| client(connection, Purpose::Api))?;
         outputs.push((output.clone(), target));
     }
     Ok(Prepared {
@@ -195,6 +206,7 @@ impl Supervisor {
             pollers: BTreeMap::new(),
             workers: BTreeMap::new(),
             tasks: JoinSet::new(),
+            left_told: None,
         }
     }
 
@@ -221,9 +233,9 @@ impl Supervisor {
                 new_pollers.push((config, credential, http, fingerprint));
             }
         }
-        let mut names = Vec::new();
+        let mut routes = Vec::new();
         for (config, target) in outputs {
-            names.push(config.id.clone());
+            routes.push(config.route.clone());
             let fingerprint = target.fingerprint(&key);
             let running = self.workers.get(&config.id);
             if running.is_some_and(|entry| entry.is(&config, fingerprint.as_ref())) {
@@ -239,7 +251,7 @@ impl Supervisor {
         for id in stop_others(&mut self.workers, &kept_workers).await {
             status.remove_output(&id);
         }
-        self.shared.context.store.route(names).await?;
+        self.shared.context.store.route(routes).await?;
         // One for all: each is as large as all integrations together.
         let stored = self.shared.context.store.snapshot().await?;
         for (config, target, fingerprint) in new_workers {
@@ -270,9 +282,11 @@ impl Supervisor {
         });
         let Context { clock, status, .. } = self.shared.context.clone();
         let target = Measured::new(target, config.id.clone(), clock, status);
+        let key = self.shared.context.store.install_id().as_bytes();
+        let (route, filter) = (config.route.clone(), config.filter.clone());
         let worker = Worker::new(
             config.id.clone(),
-            target,
+            Filtered::new(target, route, filter, key),
             fingerprint.clone(),
             self.shared.context.clone(),
             stored,
@@ -362,6 +376,7 @@ impl Supervisor {
     pub async fn obey(&self, order: Order) -> Result<Result<Value, String>, StoreError> {
         let Context { store, clock, .. } = &self.shared.context;
         let (name, pause, said) = match order {
+            Order::Forget { name, sure } => return self.forget(&name, sure).await,
             Order::Resume { name } => (name, None, "is tried again now".to_owned()),
             Order::Pause { name, duration } => {
                 let since = clock.now();
@@ -466,7 +481,9 @@ impl Supervisor {
         };
         for (id, entry) in self.workers.iter_mut().filter(|(_, entry)| watched(entry)) {
             let connect = |connection: &Connection| client(connection, Purpose::Api);
-            let found = readable(Target::open(&entry.config, connect), &mut entry.secrets);
+            let clock = &self.shared.context.clock;
+            let opened = Target::open(&entry.config, clock, connect);
+            let found = readable(opened, &mut entry.secrets);
             let print = found.as_ref().and_then(|target| target.fingerprint(key));
             if entry.secrets.look(entry.fingerprint.as_ref(), print, now)
                 && let Some(target) = found

@@ -46,7 +46,7 @@ impl Upkeep {
     pub async fn look(&mut self, context: &Context) -> Result<(), StoreError> {
         let now = context.clock.now();
         let stored = context.store.snapshot().await?;
-        let growing = growth(&stored.asides, now);
+        let growing = growth(stored.asides.values(), now);
         self.quarantine.look(&context.store, growing, now).await?;
         let state_dir = self.state_dir.clone();
         // A file system that hangs must hold up nothing else.
@@ -74,11 +74,13 @@ fn low(total: u64, free: u64) -> Option<Finding> {
     })
 }
 
-fn growth(asides: &[AsideRecord], now: Timestamp) -> Option<Finding> {
+fn growth<'a>(
+    asides: impl DoubleEndedIterator<Item = &'a AsideRecord> + Clone,
+    now: Timestamp,
+) -> Option<Finding> {
     // Of a damaged frame the events are fetched again; nothing of it is put aside.
-    let mut recent = asides
-        .iter()
-        .filter(|aside| aside.at >= now - WHILE && aside.file.starts_with("quarantine/"));
+    let mut recent =
+        asides.filter(|aside| aside.at >= now - WHILE && aside.file.starts_with("quarantine/"));
     let records: u64 = recent.clone().map(|aside| aside.records).sum();
     let last = recent.next_back().filter(|_| records >= MANY)?;
     Some(Finding {
@@ -115,11 +117,12 @@ mod tests {
             file: file.to_owned(),
             records,
             reason: "not a JSON object".to_owned(),
+            sent_again: None,
         };
         let old = aside(61, 1000, "quarantine/a");
         let damage = aside(1, 1000, "lanes/a");
         let few = [old.clone(), damage.clone(), aside(59, 9, "quarantine/b")];
-        assert_eq!(growth(&few, NOW), None);
+        assert_eq!(growth(few.iter(), NOW), None);
         let many = [
             old,
             aside(59, 9, "quarantine/b"),
@@ -127,7 +130,7 @@ mod tests {
             damage,
         ];
         assert_eq!(
-            growth(&many, NOW).unwrap().detail,
+            growth(many.iter(), NOW).unwrap().detail,
             "10 records within an hour, the last by acme/audit: not a JSON object"
         );
     }

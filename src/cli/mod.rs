@@ -3,9 +3,11 @@
 //! The commands that ask a running collector live in files of their own here, as thin clients of its control socket; they write
 //! to a writer that is given to them. Nothing here ends the process; that is `main`'s.
 
+pub mod dead_letters;
 pub mod demo;
 mod exit;
 pub mod explain;
+pub mod forget;
 pub mod init;
 pub mod ledger;
 pub mod pause;
@@ -94,6 +96,11 @@ pub enum Command {
     /// Live streams come first and stand where they stood. Ctrl-C ends this command only: the replay goes on, also after a restart of the
     /// collector, until it is delivered or cancelled. Its events have the event ids of the originals.
     Replay(Replay),
+    /// Give up what is kept for an integration or output that is not in the configuration any more.
+    Forget(Forget),
+    /// List what was put aside, show it, send it again or throw it away.
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
     /// Say what an error code means, what the collector does about it, and what you can do.
     Explain(Explain),
     /// Collect from a built-in simulator and write the events to standard output; needs no account and no configuration.
@@ -249,6 +256,19 @@ pub struct Replay {
     pub file: ConfigFile,
 }
 
+/// The options of `forget`.
+#[derive(Debug, Args)]
+pub struct Forget {
+    /// The integration or output, by the name that it had in the configuration.
+    pub name: String,
+    /// Do it without asking [default: ask on a terminal, else do nothing].
+    #[arg(long)]
+    pub yes: bool,
+    /// Where the configuration is, which says where the collector listens.
+    #[command(flatten)]
+    pub file: ConfigFile,
+}
+
 /// What `replay` is to do.
 #[derive(Debug)]
 pub enum ReplayWish {
@@ -280,6 +300,49 @@ impl Replay {
             (None, ..) => ReplayWish::List,
         }
     }
+}
+
+/// What to do with what was put aside.
+#[derive(Debug, Subcommand)]
+pub enum DeadLetters {
+    /// One line each, oldest first.
+    List {
+        /// Print JSON [default: a table].
+        #[arg(long)]
+        json: bool,
+        /// Where the configuration is, which says where the collector listens.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// One with its records and the receiver's answer, as JSON.
+    Show {
+        /// Its number in the list.
+        number: u64,
+        /// Where the configuration is, which says where the collector listens.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Send the events again, under the ids they had, to the output that refused them.
+    Resend {
+        /// The numbers in the list.
+        #[arg(required = true)]
+        numbers: Vec<u64>,
+        /// Where the configuration is, which says where the collector listens.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
+    /// Throw them away, with their files.
+    Discard {
+        /// The numbers in the list.
+        #[arg(required = true)]
+        numbers: Vec<u64>,
+        /// Do it without asking [default: ask on a terminal, else do nothing].
+        #[arg(long)]
+        yes: bool,
+        /// Where the configuration is, which says where the collector listens.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
 }
 
 /// The options of `explain`.
@@ -436,26 +499,31 @@ mod tests {
         Usage: mimecast-collector <COMMAND>
 
         Commands:
-          run       Collect and deliver, until stopped
-          check     Read the configuration, report every mistake, and do nothing else
-          init      Write a configuration to begin with, and say how to put the secrets
-                    in place
-          status    Say how the running collector is doing, and whether data is at risk
-          ledger    Say whether each record read, each file listed and each event stored
-                    is accounted for, at every output
-          resume    Try a blocked integration or output again now, after what was wrong
-                    is mended; end a pause
-          pause     Leave an integration or output alone, for a while or until it is
-                    resumed; a restart does not end it
-          replay    Fetch a span of time again, beside the live traffic, and deliver it
-                    marked as replayed
-          explain   Say what an error code means, what the collector does about it, and
-                    what you can do
-          demo      Collect from a built-in simulator and write the events to standard
-                    output; needs no account and no configuration
-          simulate  Serve a simulated Mimecast and a simulated Splunk HEC on 127.0.0.1,
-                    to try a configuration on
-          help      Print this message or the help of the given subcommand(s)
+          run           Collect and deliver, until stopped
+          check         Read the configuration, report every mistake, and do nothing
+                        else
+          init          Write a configuration to begin with, and say how to put the
+                        secrets in place
+          status        Say how the running collector is doing, and whether data is at
+                        risk
+          ledger        Say whether each record read, each file listed and each event
+                        stored is accounted for, at every output
+          resume        Try a blocked integration or output again now, after what was
+                        wrong is mended; end a pause
+          pause         Leave an integration or output alone, for a while or until it is
+                        resumed; a restart does not end it
+          replay        Fetch a span of time again, beside the live traffic, and deliver
+                        it marked as replayed
+          forget        Give up what is kept for an integration or output that is not in
+                        the configuration any more
+          dead-letters  List what was put aside, show it, send it again or throw it away
+          explain       Say what an error code means, what the collector does about it,
+                        and what you can do
+          demo          Collect from a built-in simulator and write the events to
+                        standard output; needs no account and no configuration
+          simulate      Serve a simulated Mimecast and a simulated Splunk HEC on
+                        127.0.0.1, to try a configuration on
+          help          Print this message or the help of the given subcommand(s)
 
         Options:
           -h, --help     Print help (see more with '--help')

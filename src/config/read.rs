@@ -1,11 +1,13 @@
 //! Reads the root of the configuration and checks its parts against each other.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::{Log, Spool};
 use crate::logging::Format;
-use crate::model::{IntegrationId, OutputId};
+use crate::model::{IntegrationId, LaneId, OutputId};
 use crate::output::config::OutputConfig;
+use crate::output::route::{Known, KnownIntegration};
 use crate::poll::config::IntegrationConfig;
 use crate::secret::SecretSource;
 use crate::settings::{Size, Table};
@@ -50,8 +52,17 @@ pub(super) fn parts(mut root: Table<'_>) -> Parts {
     let spool = spool(root.table("spool"));
     let status = WebConfig::read(root.table("status"));
     let mut defaults = root.table("defaults");
-    let integrations = integrations(&mut root, defaults.table("integration").as_defaults());
-    let outputs = outputs(&mut root, defaults.table("output").as_defaults());
+    let (integrations, whole) =
+        integrations(&mut root, defaults.table("integration").as_defaults());
+    let outputs = outputs(
+        &mut root,
+        defaults.table("output").as_defaults(),
+        &Known {
+            integrations: integrations.iter().map(integration).collect(),
+            whole,
+        },
+        &integrations,
+    );
     Parts {
         state_dir,
         log,
@@ -96,28 +107,72 @@ fn spool(mut table: Table<'_>) -> Spool {
     }
 }
 
-fn integrations<'a>(root: &mut Table<'a>, mut defaults: Table<'a>) -> Vec<IntegrationConfig> {
+/// The integrations, and whether all of them could be read.
+fn integrations<'a>(
+    root: &mut Table<'a>,
+    mut defaults: Table<'a>,
+) -> (Vec<IntegrationConfig>, bool) {
     let mut tables = entries(root, "integration", &defaults, "what is fetched");
-    let integrations = tables
+    let integrations: Vec<_> = tables
         .iter_mut()
         .filter_map(IntegrationConfig::read)
         .collect();
+    let whole = !tables.is_empty() && integrations.len() == tables.len();
     IntegrationConfig::read(&mut defaults);
     let why = "an integration's state is kept under its name: choose another";
     Table::distinct::<IntegrationId>(&tables, "name", why);
     let why = "each integration needs a credential of its own: list the logs in one integration, or register another application";
     Table::distinct::<String>(&tables, "client_id", why);
     Table::distinct::<SecretSource>(&tables, "access_key", why);
-    integrations
+    (integrations, whole)
 }
 
-fn outputs<'a>(root: &mut Table<'a>, mut defaults: Table<'a>) -> Vec<OutputConfig> {
+fn outputs<'a>(
+    root: &mut Table<'a>,
+    mut defaults: Table<'a>,
+    known: &Known,
+    integrations: &[IntegrationConfig],
+) -> Vec<OutputConfig> {
     let mut tables = entries(root, "output", &defaults, "where it goes");
-    let outputs = tables.iter_mut().filter_map(OutputConfig::read).collect();
-    OutputConfig::read_defaults(&mut defaults);
+    let read = |table| OutputConfig::read(table, known);
+    let outputs: Vec<_> = tables.iter_mut().filter_map(read).collect();
+    OutputConfig::read_defaults(&mut defaults, known);
     let why = "an output's positions are kept under its name: choose another";
     Table::distinct::<OutputId>(&tables, "name", why);
+    // What could not be read may be what carries the rest.
+    if known.whole && outputs.len() == tables.len() && !outputs.is_empty() {
+        for log in not_carried(integrations, &outputs) {
+            let text = format!(
+                "no output takes {log}: add it to the integrations or logs of one, or do not fetch it"
+            );
+            root.complain("output", text);
+        }
+    }
     outputs
+}
+
+fn integration(integration: &IntegrationConfig) -> KnownIntegration {
+    let logs = integration.logs.iter();
+    KnownIntegration {
+        id: integration.id.clone(),
+        tags: integration.tags.clone(),
+        logs: logs.map(|log| log.log.row.name.to_owned()).collect(),
+    }
+}
+
+/// The logs, as `acme/audit`, that go to no output.
+fn not_carried(integrations: &[IntegrationConfig], outputs: &[OutputConfig]) -> BTreeSet<String> {
+    let mut lost = BTreeSet::new();
+    for integration in integrations {
+        let streams = integration.logs.iter();
+        for stream in streams.flat_map(|log| log.streams(&integration.id)) {
+            let lane = LaneId::stream(&stream);
+            if !outputs.iter().any(|output| output.route.takes(&lane)) {
+                lost.insert(format!("{}/{}", stream.integration, stream.log));
+            }
+        }
+    }
+    lost
 }
 
 fn entries<'a>(

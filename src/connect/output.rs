@@ -1,11 +1,17 @@
 //! An output: the way to the receiver, and whether it takes an event.
 
+use std::path::Path;
+
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+
 use super::finding::{Finding, Part, Verdict};
 use super::server;
 use crate::clock::Clock;
 use crate::health::Failure;
 use crate::http::{Purpose, client};
 use crate::output::config::{OutputConfig, OutputKind};
+use crate::output::file::FileConfig;
 use crate::output::hec::{HecConfig, probe};
 use crate::output::syslog::{Syslog, SyslogConfig, Transport};
 use crate::secret::SecretSource;
@@ -14,6 +20,7 @@ pub(super) async fn look(output: &OutputConfig, clock: &Clock) -> Part {
     let findings = match &output.kind {
         OutputKind::SplunkHec(config) => hec(config, clock).await,
         OutputKind::Syslog(config) => syslog(config).await,
+        OutputKind::File(config) => vec![file(config)],
         OutputKind::Stdout => vec![Finding::ok(
             "receiver",
             "standard output; there is nothing to reach",
@@ -22,6 +29,29 @@ pub(super) async fn look(output: &OutputConfig, clock: &Clock) -> Part {
     Part {
         subject: format!("Output {} ({})", output.id, output.kind.as_str()),
         findings,
+    }
+}
+
+/// Whether files can be begun and renamed in the folder, and the present one written; makes none.
+fn file(config: &FileConfig) -> Finding {
+    let path = &config.path;
+    let shown = path.display();
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        Some(_) | None => Path::new("."),
+    };
+    let into = access(folder, Access::WRITE_OK | Access::EXEC_OK);
+    let looked = into.and_then(|()| match access(path, Access::WRITE_OK) {
+        Err(Errno::NOENT) => Ok(()),
+        looked => looked,
+    });
+    match looked {
+        Ok(()) => Finding::ok("receiver", format!("{shown} can be written")),
+        Err(error) => {
+            let detail = format!("{shown} cannot be written: {error}");
+            let advice = "Make its folder, writable for the collector's user; under systemd, name it in ReadWritePaths.";
+            Finding::new("receiver", Verdict::Failure, detail, advice)
+        }
     }
 }
 
@@ -132,5 +162,28 @@ fn reached(transport: Transport, server: &str) -> Finding {
             ),
             "Look for the events at the receiver, or use transport = \"tcp\" or \"tls\".",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::output::format::Format;
+
+    #[test]
+    fn a_file_whose_folder_is_missing_is_a_failure_and_none_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| FileConfig {
+            path: dir.path().join(name),
+            format: Format::Json,
+            rotate_bytes: 1,
+            rotate_every: Duration::from_hours(1),
+            keep: None,
+        };
+        assert_eq!(file(&at("events")).verdict, Verdict::Ok);
+        assert_eq!(file(&at("no/events")).verdict, Verdict::Failure);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

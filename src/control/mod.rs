@@ -77,6 +77,31 @@ pub enum Request {
         /// Its number.
         number: u64,
     },
+    /// Give up what is kept for a name that is not configured any more; answered with a sentence for people.
+    Forget {
+        /// The name.
+        name: String,
+        /// Whether to do it, or only to say what that would be.
+        #[serde(default)]
+        sure: bool,
+    },
+    /// What was put aside; answered with a list.
+    DeadLetters,
+    /// One of these with its records; answered with an object.
+    DeadLetter {
+        /// Its number.
+        number: u64,
+    },
+    /// Send the events of one of these again; answered with a sentence for people.
+    SendAgain {
+        /// Its number.
+        number: u64,
+    },
+    /// Throw one of these away; answered with a sentence for people.
+    Discard {
+        /// Its number.
+        number: u64,
+    },
 }
 
 /// Where a collector with this state directory listens: in the runtime directory that systemd gives it, else in the

@@ -21,10 +21,15 @@ impl Handler for Echo {
         match request {
             Request::Status | Request::Ledger => Ok(json!({ "fine": true })),
             Request::Resume { name } if name == "nobody" => Err("nobody is unknown".to_owned()),
-            Request::Resume { name } | Request::Pause { name, .. } => Ok(json!(name)),
+            Request::Resume { name }
+            | Request::Pause { name, .. }
+            | Request::Forget { name, .. } => Ok(json!(name)),
             Request::Replay { log, .. } => Ok(json!(log)),
-            Request::Replays => Ok(json!([])),
-            Request::CancelReplay { number } => Ok(json!(number)),
+            Request::Replays | Request::DeadLetters => Ok(json!([])),
+            Request::CancelReplay { number }
+            | Request::DeadLetter { number }
+            | Request::SendAgain { number }
+            | Request::Discard { number } => Ok(json!(number)),
         }
     }
 }

@@ -115,7 +115,7 @@ fn one_too_few_anywhere_is_said_with_its_place_and_size() {
     assert_eq!(
         differences(|_, _, at| at.accepted -= 1),
         [
-            "acme/siem-cg/receipt at splunk: events passed 6, accepted, refused and skipped, with those from before 5, a difference of 1"
+            "acme/siem-cg/receipt at splunk: events passed 6, accepted, refused, filtered and skipped, with those from before 5, a difference of 1"
         ]
     );
     assert_eq!(
@@ -131,6 +131,13 @@ fn one_too_few_anywhere_is_said_with_its_place_and_size() {
 }
 
 #[test]
+fn what_a_filter_has_dropped_is_passed_and_not_missing() {
+    let dropped = differences(|_, _, at| (at.accepted, at.filtered) = (3, 2));
+    assert_eq!(dropped, Vec::<String>::new());
+    assert_eq!(differences(|_, _, at| at.filtered = 1).len(), 1);
+}
+
+#[test]
 fn a_damaged_frame_explains_as_many_events_as_it_held_and_no_more() {
     let mut stored = stored();
     let aside = AsideRecord {
@@ -139,8 +146,9 @@ fn a_damaged_frame_explains_as_many_events_as_it_held_and_no_more() {
         file: "lanes/acme/siem-cg/receipt/0000000000000001.seg".to_owned(),
         records: 2,
         reason: "checksum".to_owned(),
+        sent_again: None,
     };
-    stored.asides.push(aside);
+    stored.asides.insert(1, aside);
     let at = stored.positions.get_mut(&(splunk(), lane())).unwrap();
     (at.passed, at.accepted) = (4, 3);
     let ledger = draw(&stored, Some(6));

@@ -149,6 +149,9 @@ impl fmt::Display for StreamId {
     }
 }
 
+/// What the names of lanes of events that are sent again begin with; no integration can be called so.
+const AGAIN: &str = "@again/";
+
 /// One append-only log of the outbox: a stream's, or the collector's own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -179,10 +182,31 @@ impl LaneId {
         &self.0
     }
 
+    /// The lane of events of this one that an output gets once more, because it refused them and a person wants them sent again.
+    #[must_use]
+    pub fn again(&self, output: &OutputId) -> Self {
+        Self(format!("{AGAIN}{output}/{}", self.origin()).into())
+    }
+
+    /// The name of the output that gets the lane's events once more; `None` for a lane that is not for that.
+    #[must_use]
+    pub fn again_for(&self) -> Option<&str> {
+        let rest = self.0.strip_prefix(AGAIN)?;
+        rest.split_once('/').map(|(output, _)| output)
+    }
+
+    /// The text of the lane that the events came by at first: its own, but for events that are sent again.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        let rest = self.0.strip_prefix(AGAIN);
+        let first = rest.and_then(|rest| rest.split_once('/'));
+        first.map_or(&self.0, |(_, lane)| lane)
+    }
+
     /// The stream whose events the lane holds.
     #[must_use]
     pub fn source(&self) -> Option<StreamId> {
-        StreamId::parse(&self.0)
+        StreamId::parse(self.origin())
     }
 
     /// The folder of the lane's segments below the store's folder of lanes.
@@ -291,6 +315,14 @@ impl EventId {
         Self::first_128(hash)
     }
 
+    /// Reads the text form back; `None` for a text that is not one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let id = u128::from_str_radix(text, 16).ok().filter(|_| digits)?;
+        Some(Self(id.to_be_bytes()))
+    }
+
     fn first_128(hash: sha2::Sha256) -> Self {
         use sha2::Digest as _;
         let mut id = [0; 16];
@@ -336,6 +368,20 @@ mod tests {
     }
 
     #[test]
+    fn events_that_are_sent_again_keep_their_stream() {
+        let lane = LaneId::from_text("acme-uk/siem-cg/url protect");
+        let again = lane.again(&OutputId::new("splunk").unwrap());
+        assert_eq!(again.as_str(), "@again/splunk/acme-uk/siem-cg/url protect");
+        assert_eq!(again.source(), lane.source());
+        assert_eq!(
+            (again.origin(), again.again_for()),
+            (lane.as_str(), Some("splunk"))
+        );
+        assert_eq!(again.again(&OutputId::new("splunk").unwrap()), again);
+        assert_eq!(lane.again_for(), None);
+    }
+
+    #[test]
     fn a_name_that_could_leave_its_folder_is_refused() {
         for bad in ["", "..", "a/b", "-a", "a b", &"x".repeat(65)] {
             assert!(IntegrationId::new(bad).is_err(), "{bad}");
@@ -346,6 +392,8 @@ mod tests {
     fn the_event_id_is_settled() {
         let id = EventId::of(&integration(), "audit", br#"{"id":"1"}"#);
         assert_eq!(id.to_string(), "d2f72158871e5e8e575bcfd9633bb593");
+        assert_eq!(EventId::parse(&id.to_string()), Some(id));
+        assert_eq!(EventId::parse("+2f72158871e5e8e575bcfd9633bb593"), None);
         assert_eq!(id.ordinal(0), id);
         assert_ne!(id.ordinal(1), id);
         assert_ne!(id.ordinal(1), id.ordinal(2));

@@ -6,9 +6,11 @@
 pub mod cursor;
 pub mod event;
 pub mod id;
+pub mod route;
 pub mod time;
 
 pub use cursor::Cursor;
 pub use event::{Counted, Event, Form, Record, Sink, SinkError, text};
 pub use id::{EventId, IntegrationId, LaneId, OutputId, Position, StreamId};
+pub use route::{Carry, From, Route};
 pub use time::Timestamp;

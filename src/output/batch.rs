@@ -50,8 +50,14 @@ impl Batch {
     pub fn integration(&self) -> &str {
         match &self.stream {
             Some(stream) => stream.integration.as_str(),
-            None => self.lane.as_str(),
+            None => self.lane.origin(),
         }
+    }
+
+    /// Whether the events are the collector's own: alerts and heartbeats.
+    #[must_use]
+    pub fn own(&self) -> bool {
+        self.stream.is_none()
     }
 
     /// The log type's name; `collector` for what no integration fetched.

@@ -1,8 +1,11 @@
 //! What the configuration says of an output.
 
+use super::file::FileConfig;
+use super::filter::FilterConfig;
 use super::hec::HecConfig;
+use super::route::{Known, Way};
 use super::syslog::SyslogConfig;
-use crate::model::OutputId;
+use crate::model::{Carry, OutputId, Route};
 use crate::secret::SecretSource;
 use crate::settings::Table;
 
@@ -11,6 +14,10 @@ use crate::settings::Table;
 pub struct OutputConfig {
     /// Its name; its positions are kept under it.
     pub id: OutputId,
+    /// What goes to it.
+    pub route: Route,
+    /// What of that it is not offered, and which fields it does not see.
+    pub filter: FilterConfig,
     /// What it is.
     pub kind: OutputKind,
 }
@@ -22,6 +29,8 @@ pub enum OutputKind {
     SplunkHec(HecConfig),
     /// `syslog`: a syslog receiver.
     Syslog(SyslogConfig),
+    /// `file`: one event a line, in a file.
+    File(FileConfig),
     /// `stdout`: one JSON object a line.
     Stdout,
 }
@@ -33,19 +42,28 @@ impl OutputKind {
         match self {
             Self::SplunkHec(_) => "splunk_hec",
             Self::Syslog(_) => "syslog",
+            Self::File(_) => "file",
             Self::Stdout => "stdout",
         }
     }
 }
 
 impl OutputKind {
+    /// What it carries unless it is told.
+    #[must_use]
+    pub const fn carries(&self) -> Carry {
+        match self {
+            Self::SplunkHec(_) | Self::Syslog(_) | Self::File(_) | Self::Stdout => Carry::ALL,
+        }
+    }
+
     /// Where its secret is, if it has one.
     #[must_use]
     pub const fn secret(&self) -> Option<&SecretSource> {
         match self {
             Self::SplunkHec(hec) => Some(&hec.token),
             Self::Syslog(syslog) => syslog.client_key.as_ref(),
-            Self::Stdout => None,
+            Self::File(_) | Self::Stdout => None,
         }
     }
 }
@@ -61,27 +79,40 @@ const TYPES: &[(&str, Reader)] = &[
     ("syslog", |table| {
         SyslogConfig::read(table).map(OutputKind::Syslog)
     }),
+    ("file", |table| {
+        FileConfig::read(table).map(OutputKind::File)
+    }),
     ("stdout", |_| Some(OutputKind::Stdout)),
 ];
 
 impl OutputConfig {
     /// Reads an `[[output]]`; what is wrong with it is noted.
-    pub fn read(table: &mut Table<'_>) -> Option<Self> {
-        let id = table.required("name");
+    pub fn read(table: &mut Table<'_>, known: &Known) -> Option<Self> {
+        let id = table.required::<OutputId>("name");
+        let way = Way::read(table, known);
+        let filter = FilterConfig::read(table);
         let Some(read) = table.required_one_of("type", TYPES) else {
             table.ignore_rest();
             return None;
         };
         let kind = read(table);
+        let id = id?;
         Some(Self {
-            id: id?,
+            route: way.to(
+                id.clone(),
+                kind.as_ref().map_or(Carry::ALL, OutputKind::carries),
+            ),
+            id,
+            filter,
             kind: kind?,
         })
     }
 
     /// Checks `[defaults.output]`, which may hold the keys of every type.
-    pub fn read_defaults(table: &mut Table<'_>) {
+    pub fn read_defaults(table: &mut Table<'_>, known: &Known) {
         table.one_of("type", TYPES);
+        Way::read(table, known);
+        FilterConfig::read(table);
         for (_, read) in TYPES {
             read(table);
         }

@@ -24,6 +24,8 @@ pub struct Delivery {
     pub failure: Option<Failure>,
     /// Whether the failure is the batch's, not the receiver's: its halves may do. Never set for a single event.
     pub split: bool,
+    /// How many of the accepted events the receiver was not offered, because the output's filter drops them.
+    pub filtered: usize,
     /// By what the accepted events will be confirmed; `None` if they are accepted for good.
     pub pending: Option<Receipt>,
 }

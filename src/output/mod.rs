@@ -7,8 +7,11 @@
 pub mod batch;
 pub mod config;
 mod delivery;
+pub mod file;
+pub mod filter;
 pub mod format;
 pub mod hec;
+pub mod route;
 pub mod stdout;
 pub mod syslog;
 mod worker;
@@ -19,6 +22,8 @@ use std::time::Duration;
 
 pub use batch::{Batch, BatchLimits};
 pub use delivery::{Delivery, Receipt, Rejection, Verdict};
+use file::File;
+pub use filter::Filtered;
 use hec::SplunkHec;
 use stdout::Stdout;
 use syslog::Syslog;
@@ -98,6 +103,8 @@ pub enum Target {
     SplunkHec(SplunkHec),
     /// A syslog receiver.
     Syslog(Box<Syslog>),
+    /// A file.
+    File(File),
     /// Standard output.
     Stdout(Stdout),
 }
@@ -109,6 +116,7 @@ impl Target {
     /// What the configuration names and cannot be used, for the person who wrote it.
     pub fn open<E>(
         config: &OutputConfig,
+        clock: &Clock,
         connect: impl FnOnce(&Connection) -> Result<reqwest::Client, E>,
     ) -> Result<Self, OpenError>
     where
@@ -136,6 +144,7 @@ impl Target {
                     .map(|syslog| Self::Syslog(Box::new(syslog)))
                     .map_err(|e| OpenError::Tls(output(), e))
             }
+            OutputKind::File(file) => Ok(Self::File(File::new(file.clone(), clock.clone()))),
             OutputKind::Stdout => Ok(Self::Stdout(Stdout::default())),
         }
     }
@@ -146,7 +155,7 @@ impl Target {
         match self {
             Self::SplunkHec(hec) => Some(hec.fingerprint(key)),
             Self::Syslog(syslog) => syslog.fingerprint(key),
-            Self::Stdout(_) => None,
+            Self::File(_) | Self::Stdout(_) => None,
         }
     }
 }
@@ -156,6 +165,7 @@ impl Output for Target {
         match self {
             Self::SplunkHec(hec) => hec.deliver(batch).await,
             Self::Syslog(syslog) => syslog.deliver(batch).await,
+            Self::File(file) => file.deliver(batch).await,
             Self::Stdout(stdout) => stdout.deliver(batch).await,
         }
     }
@@ -164,6 +174,7 @@ impl Output for Target {
         match self {
             Self::SplunkHec(hec) => hec.limits(),
             Self::Syslog(syslog) => syslog.limits(),
+            Self::File(file) => file.limits(),
             Self::Stdout(stdout) => stdout.limits(),
         }
     }
@@ -172,6 +183,7 @@ impl Output for Target {
         match self {
             Self::SplunkHec(hec) => hec.fitting(batch),
             Self::Syslog(syslog) => syslog.fitting(batch),
+            Self::File(file) => file.fitting(batch),
             Self::Stdout(stdout) => stdout.fitting(batch),
         }
     }
@@ -180,6 +192,7 @@ impl Output for Target {
         match self {
             Self::SplunkHec(hec) => hec.window(),
             Self::Syslog(syslog) => syslog.window(),
+            Self::File(file) => file.window(),
             Self::Stdout(stdout) => stdout.window(),
         }
     }
@@ -188,6 +201,7 @@ impl Output for Target {
         match self {
             Self::SplunkHec(hec) => hec.confirmations(clock).await,
             Self::Syslog(syslog) => syslog.confirmations(clock).await,
+            Self::File(file) => file.confirmations(clock).await,
             Self::Stdout(stdout) => stdout.confirmations(clock).await,
         }
     }
@@ -255,11 +269,14 @@ pub(crate) mod fixture {
 mod tests {
     use super::hec::HecConfig;
     use super::*;
+    use crate::model::Route;
     use crate::secret::Secret;
 
     fn hec(url: &str, token: &str) -> OutputConfig {
         OutputConfig {
             id: OutputId::new("splunk").unwrap(),
+            route: Route::all(OutputId::new("splunk").unwrap()),
+            filter: filter::FilterConfig::default(),
             kind: OutputKind::SplunkHec(HecConfig {
                 url: url.to_owned(),
                 token: SecretSource::Literal(Secret::new(token.to_owned())),
@@ -275,7 +292,9 @@ mod tests {
     #[test]
     fn an_output_that_cannot_be_opened_says_which_and_why_without_its_token() {
         let open = |url: &str, token: &str| {
-            Target::open(&hec(url, token), |_| Ok::<_, OpenError>(hec::test_client()))
+            Target::open(&hec(url, token), &Clock::system(), |_| {
+                Ok::<_, OpenError>(hec::test_client())
+            })
         };
         assert!(open("https://splunk.example:8088", "hunter2").is_ok());
         let shown = |e: OpenError| format!("{e} {e:?}");
@@ -287,9 +306,11 @@ mod tests {
         assert!(!bad_token.contains("hunter"), "{bad_token}");
         let bad_url = shown(open("splunk.example", "hunter2").unwrap_err());
         assert!(bad_url.contains("'splunk.example'"), "{bad_url}");
-        let no_client = Target::open(&hec("https://splunk.example", "hunter2"), |_| {
-            Err("no such CA file")
-        });
+        let no_client = Target::open(
+            &hec("https://splunk.example", "hunter2"),
+            &Clock::system(),
+            |_| Err("no such CA file"),
+        );
         assert!(shown(no_client.unwrap_err()).contains("no such CA file"));
     }
 
@@ -297,7 +318,10 @@ mod tests {
     fn a_target_keeps_its_token_to_itself() {
         let open = |token: &str| {
             let config = hec("https://splunk.example:8088", token);
-            Target::open(&config, |_| Ok::<_, OpenError>(hec::test_client())).unwrap()
+            Target::open(&config, &Clock::system(), |_| {
+                Ok::<_, OpenError>(hec::test_client())
+            })
+            .unwrap()
         };
         let target = open("hunter2");
         assert!(!format!("{target:?}").contains("hunter2"));

@@ -61,7 +61,8 @@ fn write(writer: &mut impl Write, batch: &Batch) -> io::Result<()> {
     writer.flush()
 }
 
-fn lines(batch: &Batch) -> io::Result<Vec<u8>> {
+/// The events of a batch, a line each.
+pub(super) fn lines(batch: &Batch) -> io::Result<Vec<u8>> {
     let replayed = if batch.is_replay() {
         r#","replayed":true"#
     } else {

@@ -224,6 +224,14 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// Notes what is wrong with this table as a whole, at the place where it begins.
+    pub fn complain(&self, key: &str, text: String) {
+        if let Some(part) = self.own.first().filter(|_| self.mode == Mode::Whole) {
+            self.notes
+                .error(part.place(), &join(&self.label, key), text);
+        }
+    }
+
     /// Notes that this table must not have a key, which may stand in its defaults for others.
     pub fn refuse(&mut self, key: &'static str, why: &str) {
         self.refused.insert(key);

@@ -275,6 +275,9 @@ pub struct OutputReport {
     pub accepted: u64,
     /// Events that it refused and that were put into quarantine.
     pub rejected: u64,
+    /// Events that it was not offered: its filter drops them, or it does not carry their kind.
+    #[serde(default)]
+    pub filtered: u64,
     /// Events that wait for it.
     pub backlog_events: u64,
     /// Their bytes on disk, if that is known.
@@ -301,6 +304,7 @@ impl OutputReport {
             condition: Condition::default(),
             accepted: 0,
             rejected: 0,
+            filtered: 0,
             backlog_events: 0,
             backlog_bytes: None,
             backlog_age_s: None,

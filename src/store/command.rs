@@ -2,11 +2,13 @@
 
 use tokio::sync::oneshot;
 
+use super::dead::Again;
+use super::forget::{Forget, Forgotten};
 use super::lane::{Appended, Opened};
 use super::{
     Ack, AsideRecord, Detour, Notice, PollRecord, Replay, Snapshot, StoreError, StreamRecord,
 };
-use crate::model::{Cursor, LaneId, OutputId, Position, StreamId, Timestamp};
+use crate::model::{Cursor, LaneId, Position, Route, StreamId, Timestamp};
 
 /// Where an answer goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -51,8 +53,21 @@ pub(super) enum Command {
         reply: Reply<()>,
     },
     Route {
-        outputs: Vec<OutputId>,
+        routes: Vec<Route>,
         reply: Reply<()>,
+    },
+    Forget {
+        what: Forget,
+        reply: Reply<Forgotten>,
+    },
+    Again {
+        number: u64,
+        events: Vec<Again>,
+        reply: Reply<bool>,
+    },
+    Discard {
+        number: u64,
+        reply: Reply<Option<AsideRecord>>,
     },
     Ack {
         ack: Ack,
@@ -69,7 +84,7 @@ pub(super) enum Command {
         streams: Vec<(StreamId, Replay)>,
         reply: Reply<()>,
     },
-    Forget {
+    ForgetReplay {
         stream: StreamId,
         reply: Reply<bool>,
     },

@@ -31,6 +31,7 @@ pub(super) fn write_aside(
         file: name,
         records: records.len() as u64,
         reason: records.first().map_or("", |first| &first.reason).to_owned(),
+        sent_again: None,
     })
 }
 

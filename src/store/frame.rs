@@ -194,13 +194,14 @@ impl Builder {
 /// A frame of one JSON event, the `ordinal`-th of its lane, that no source fetched.
 pub(super) fn of_one(
     kind: &str,
+    form: Form,
     lane: &str,
     event: &Event<'_>,
     ordinal: u64,
 ) -> Result<Vec<u8>, TooLarge> {
     let (mut frame, mut out) = (Builder::default(), Vec::new());
     frame.push(event)?;
-    frame.finish(kind, Form::Json, lane, None, ordinal, &mut out)?;
+    frame.finish(kind, form, lane, None, ordinal, &mut out)?;
     Ok(out)
 }
 

@@ -293,6 +293,7 @@ impl Sink for LaneWriter {
             what: kind.to_owned(),
             reason: reason.to_owned(),
             record: String::from_utf8_lossy(record).into_owned(),
+            event: None,
         });
         Ok(())
     }

@@ -11,10 +11,13 @@
 //! What was appended without its transaction is cut off by the next writer, or at the next start. Segments are deleted when the
 //! position of every output is committed behind them. The store knows neither the network, nor what a cursor means, nor how an output works.
 
+mod ack;
 mod books;
 mod command;
+mod dead;
 mod durable;
 mod files;
+mod forget;
 mod frame;
 mod keys;
 mod lane;
@@ -26,6 +29,7 @@ mod repair;
 mod replay;
 mod rescue;
 mod rhythm;
+mod route;
 mod segment;
 mod transaction;
 
@@ -39,19 +43,20 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use books::{Books, Tally};
+pub use forget::{Forget, Forgotten};
 pub use lane::LaneWriter;
 pub use notice::Notice;
 pub use open::InstallId;
 pub use outbox::{Ahead, Chunk, Outbox, ReadError};
 pub use records::{
-    Aside, AsideRecord, Calls, LaneRecord, PollRecord, PositionRecord, Repair, Replay, Snapshot,
-    StreamRecord,
+    Aside, AsideEvent, AsideRecord, Calls, LaneRecord, PollRecord, PositionRecord, Repair, Replay,
+    Snapshot, StreamRecord,
 };
 
 pub use rhythm::Rhythm;
 
 use crate::clock::Clock;
-use crate::model::{Cursor, LaneId, OutputId, Position, StreamId, Timestamp};
+use crate::model::{Cursor, LaneId, OutputId, Position, Route, StreamId, Timestamp};
 use command::Command;
 use transaction::Engine;
 
@@ -237,6 +242,8 @@ pub struct Ack {
     pub accepted: u64,
     /// Events refused since the last one; they are put aside first.
     pub rejected: Vec<Aside>,
+    /// Events passed since the last one that the receiver was not offered.
+    pub filtered: u64,
 }
 
 impl Store {
@@ -330,13 +337,14 @@ impl Store {
             .await
     }
 
-    /// Names the outputs that every lane goes to. One that is new begins at the end of each lane there is; a lane that begins later
-    /// begins for all of them.
+    /// Says where lanes go. An output that is new to a lane begins at its end, or at its oldest event if the route says so; a lane that
+    /// begins later begins for all outputs that it goes to. Positions of outputs that a lane does not go to any more stay.
     ///
     /// # Errors
     /// [`StoreError::Closed`].
-    pub async fn route(&self, outputs: Vec<OutputId>) -> Result<(), StoreError> {
-        self.ask(|reply| Command::Route { outputs, reply }).await
+    pub async fn route<R: Into<Route>>(&self, routes: Vec<R>) -> Result<(), StoreError> {
+        let routes = routes.into_iter().map(Into::into).collect();
+        self.ask(|reply| Command::Route { routes, reply }).await
     }
 
     /// Moves an output's position.

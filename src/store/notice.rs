@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::segment::FIRST;
 use super::transaction::{Changed, Engine};
 use super::{StoreError, frame, segment};
-use crate::model::{Event, EventId, LaneId, Position, Timestamp};
+use crate::model::{Event, EventId, Form, LaneId, Position, Timestamp};
 
 /// An event of the collector's own, for the lane that is [`LaneId::collector`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,9 @@ impl Engine {
         let last = self.heartbeats.get(of);
         let lane = self.records.lanes.get(&LaneId::collector());
         last.zip(lane).is_some_and(|(last, lane)| {
-            let mut routed = self.outputs.iter().filter_map(|id| lane.positions.get(id));
+            let routes = self.routes.iter().flatten();
+            let routes = routes.filter(|route| route.carry.heartbeats);
+            let mut routed = routes.filter_map(|route| lane.positions.get(&route.output));
             routed.any(|at| at.position < *last)
         })
     }
@@ -73,6 +75,7 @@ impl Engine {
         }
         let frame = frame::of_one(
             notice.kind,
+            Form::Json,
             id.as_str(),
             &Event {
                 body: &notice.body,

@@ -75,7 +75,7 @@ impl Store {
             root,
             outbox,
             clock,
-            outputs: Vec::new(),
+            routes: None,
             heartbeats: BTreeMap::new(),
             writers: BTreeMap::new(),
             ahead_of_shadow: None,
@@ -83,6 +83,8 @@ impl Store {
         };
         if rescued {
             engine.write_all()?;
+        } else {
+            engine.sweep_strays();
         }
         Ok((store, StoreTask { engine, commands }))
     }

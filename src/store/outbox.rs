@@ -143,6 +143,19 @@ impl Outbox {
         lanes.iter().map(|(id, v)| (id.clone(), v.end)).collect()
     }
 
+    /// The oldest place of a lane that is on disk, and how many events lie before it; `None` if none can be read there.
+    pub(super) fn oldest(&self, lane: &LaneId) -> Option<(Position, u64)> {
+        let (number, len) = {
+            let lanes = self.lock();
+            let view = lanes.get(lane)?;
+            let (&number, _) = view.segments.first_key_value()?;
+            (number, view.len_of(number)?)
+        };
+        let file = self.open(lane, number).ok()?;
+        let header = segment::read_header(&file, 0, len).ok()??.ok()?;
+        Some((Position::start_of(number), header.first))
+    }
+
     /// Bytes of all segments and of the quarantine: all that grows while outputs or people do not keep up.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -153,6 +166,15 @@ impl Outbox {
     /// More is put aside.
     pub(super) fn put_aside(&self, bytes: u64) {
         self.0.aside.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Something that was put aside is gone, and its bytes are free for others.
+    pub(super) fn take_from_aside(&self, bytes: u64) {
+        let less = |aside: u64| Some(aside.saturating_sub(bytes));
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        // It gives a number always.
+        self.0.aside.fetch_update(set, fetch, less).ok();
+        self.0.commits.send_modify(|commits| *commits += 1);
     }
 
     /// Bytes of an integration's segments.

@@ -76,6 +76,7 @@ fn aside(what: String) -> Aside {
         what,
         reason: "a test".to_owned(),
         record: "{}".to_owned(),
+        event: None,
     }
 }
 
@@ -194,6 +195,7 @@ impl Life {
             position: chunk.position_after(events),
             accepted: events as u64 - rejected,
             rejected: (0..rejected).map(|n| aside(n.to_string())).collect(),
+            filtered: 0,
         };
         self.store.ack(ack).await.unwrap();
         facts.delivered[n].passed += events as u64;
@@ -231,7 +233,7 @@ impl Life {
             };
             facts.polled[n] = record.poll.map_or(0, |poll| poll.started.as_millis());
         }
-        for aside in &found.asides {
+        for aside in found.asides.values() {
             let text = std::fs::read_to_string(root.join(&aside.file)).unwrap();
             assert_eq!(text.lines().count() as u64, aside.records);
         }

@@ -1,6 +1,6 @@
 //! The small records that sled holds, and what is reported of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -160,6 +160,9 @@ pub struct PositionRecord {
     pub accepted: u64,
     /// Events that it refused and that were put aside.
     pub rejected: u64,
+    /// Events that it was not offered: its filter drops them, or it does not carry their kind.
+    #[serde(default)]
+    pub filtered: u64,
 }
 
 /// Records put aside in a file: quarantined by a source, or refused by a receiver.
@@ -175,10 +178,13 @@ pub struct AsideRecord {
     pub records: u64,
     /// Why the first of them is here.
     pub reason: String,
+    /// When a person had the records sent again; they wait for nobody any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_again: Option<Timestamp>,
 }
 
 /// One record to put aside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Aside {
     /// The record type or the event's id.
     pub what: String,
@@ -186,6 +192,22 @@ pub struct Aside {
     pub reason: String,
     /// The record; bytes that are not UTF-8 are replaced.
     pub record: String,
+    /// What an event needs besides, to be sent again; `None` for what never was an event.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<AsideEvent>,
+}
+
+/// What a refused event needs besides its record, to be sent again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsideEvent {
+    /// When it happened.
+    pub time: Timestamp,
+    /// The record type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether the record is a line of text, not a JSON object.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub text: bool,
 }
 
 /// The small records as they stand, for status and for the start.
@@ -199,8 +221,10 @@ pub struct Snapshot {
     pub positions: BTreeMap<(OutputId, LaneId), PositionRecord>,
     /// Each health state, by subject, as its owner wrote it.
     pub health: BTreeMap<String, serde_json::Value>,
-    /// What was put aside.
-    pub asides: Vec<AsideRecord>,
+    /// What was put aside, by its number.
+    pub asides: BTreeMap<u64, AsideRecord>,
+    /// Positions of outputs that the lane does not go to any more: they keep its events on disk until they are forgotten.
+    pub left_behind: BTreeSet<(OutputId, LaneId)>,
     /// Bytes of all segments and of the quarantine.
     pub spool_bytes: u64,
 }

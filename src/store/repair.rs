@@ -58,9 +58,12 @@ impl Engine {
             file: format!("lanes/{}/{:016}.seg", lane_id.folder(), at.segment),
             records: seen.events,
             reason,
+            sent_again: None,
         };
         self.put_aside(aside, changed);
-        if let Some(stream) = lane_id.source() {
+        // Events that are sent again are in quarantine still, and their stream is long past them.
+        let fetched = lane_id.again_for().is_none();
+        if let Some(stream) = lane_id.source().filter(|_| fetched) {
             let known = self.records.streams.get(&stream.to_string());
             let repair = known.and_then(|record| record.repair);
             // Going to a later place than the one it was set back to would pass over what is not fetched again yet.

@@ -21,9 +21,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Closed`].
-    pub async fn forget(&self, stream: &StreamId) -> Result<bool, StoreError> {
+    pub async fn forget_replay(&self, stream: &StreamId) -> Result<bool, StoreError> {
         let stream = stream.clone();
-        self.ask(|reply| Command::Forget { stream, reply }).await
+        self.ask(|reply| Command::ForgetReplay { stream, reply })
+            .await
     }
 }
 
@@ -33,13 +34,6 @@ impl Engine {
         let stream = lane.source().filter(|stream| stream.replay.is_some())?;
         let record = self.records.streams.get(&stream.to_string())?;
         record.replay.as_ref()?.output.clone()
-    }
-
-    /// The lanes that are for one output alone.
-    pub(super) fn bound_lanes(&self) -> BTreeSet<LaneId> {
-        let lanes = self.records.lanes.keys();
-        let bound = lanes.filter(|lane| self.only_output(lane).is_some());
-        bound.cloned().collect()
     }
 
     pub(super) fn replay(
@@ -54,7 +48,11 @@ impl Engine {
         }
     }
 
-    pub(super) fn forget(&mut self, stream: &StreamId, changed: &mut BTreeSet<Changed>) -> bool {
+    pub(super) fn forget_replay(
+        &mut self,
+        stream: &StreamId,
+        changed: &mut BTreeSet<Changed>,
+    ) -> bool {
         let (key, lane_id) = (stream.to_string(), LaneId::stream(stream));
         let Some(record) = self.records.streams.get(&key) else {
             return true;
@@ -66,9 +64,9 @@ impl Engine {
         let lane = self.records.lanes.get(&lane_id);
         let delivered = lane.is_none_or(|lane| {
             let mut positions = lane.positions.iter();
-            // One that is no longer configured takes nothing more.
+            // One that it does not go to any more takes nothing more.
             positions.all(|(output, at)| {
-                at.position == lane.record.end || !self.outputs.contains(output)
+                at.position == lane.record.end || !self.still_goes(&lane_id, output)
             })
         });
         if !(replay.cancelled || done && delivered) {

@@ -93,6 +93,7 @@ async fn ack(store: &Store, position: Position, accepted: u64) {
         position,
         accepted,
         rejected: Vec::new(),
+        filtered: 0,
     };
     store.ack(ack).await.unwrap();
 }
@@ -177,6 +178,7 @@ async fn a_segment_is_deleted_when_every_output_is_past_it() {
         position: end,
         accepted: 3,
         rejected: Vec::new(),
+        filtered: 0,
     };
     store.ack(other).await.unwrap();
     assert_eq!(segments(dir.path()), Vec::<u64>::new());
@@ -385,7 +387,8 @@ async fn records_put_aside_are_on_disk_before_the_commit_that_counts_them() {
         writer.commit(&cursor(1)).unwrap();
     };
     tokio::task::spawn_blocking(work).await.unwrap();
-    let aside = store.snapshot().await.unwrap().asides.pop().unwrap();
+    let asides = store.snapshot().await.unwrap().asides;
+    let aside = asides.into_values().next_back().unwrap();
     let text = std::fs::read_to_string(dir.path().join(&aside.file)).unwrap();
     assert!(text.contains("not json"), "{text}");
     assert_eq!(store.stream(&stream()).await.unwrap().quarantined, 1);
@@ -569,7 +572,10 @@ async fn a_replay_is_for_its_output_alone_and_forgotten_once_it_is_delivered() {
         calls: None,
     };
     store.poll(&replay, poll, poll.started).await.unwrap();
-    assert!(!store.forget(&replay).await.unwrap(), "not delivered yet");
+    assert!(
+        !store.forget_replay(&replay).await.unwrap(),
+        "not delivered yet"
+    );
     let chunk = store
         .outbox()
         .read(&lane, Position::start_of(1), 1 << 20, 3)
@@ -581,10 +587,14 @@ async fn a_replay_is_for_its_output_alone_and_forgotten_once_it_is_delivered() {
         position: chunk.position_after(1),
         accepted: 1,
         rejected: Vec::new(),
+        filtered: 0,
     };
     store.ack(ack).await.unwrap();
-    assert!(store.forget(&replay).await.unwrap());
-    assert!(!store.forget(&stream()).await.unwrap(), "a live stream");
+    assert!(store.forget_replay(&replay).await.unwrap());
+    assert!(
+        !store.forget_replay(&stream()).await.unwrap(),
+        "a live stream"
+    );
     running.stop().await;
     let running = start(dir.path());
     let stored = running.store.snapshot().await.unwrap();
@@ -614,9 +624,11 @@ async fn a_cancelled_replay_is_not_brought_back_by_a_fetch_that_is_still_out() {
     };
     store.replay(vec![(replay.clone(), wish)]).await.unwrap();
     let writer = store.writer(&replay).await.unwrap();
-    assert!(store.forget(&replay).await.unwrap());
+    assert!(store.forget_replay(&replay).await.unwrap());
     let committed = append_replayed(writer).await;
     assert!(matches!(committed, Err(SinkError::Moved)), "{committed:?}");
     assert!(store.snapshot().await.unwrap().streams.is_empty());
     running.stop().await;
 }
+
+mod routes;

@@ -17,10 +17,10 @@ use super::lane::{Appended, Opened};
 use super::outbox::Outbox;
 use super::segment::FIRST;
 use super::{
-    Ack, AsideRecord, Books, LaneRecord, PositionRecord, Rhythm, SHADOW_AFTER, Snapshot,
-    StoreError, StreamRecord, durable, keys, rescue,
+    AsideRecord, Books, LaneRecord, PositionRecord, Rhythm, SHADOW_AFTER, Snapshot, StoreError,
+    StreamRecord, durable, keys, rescue,
 };
-use crate::model::{LaneId, OutputId, Position, StreamId, Timestamp};
+use crate::model::{LaneId, OutputId, Position, Route, StreamId, Timestamp};
 
 /// A lane with the outputs' positions in it.
 #[derive(Debug)]
@@ -83,7 +83,8 @@ pub(super) struct Engine {
     pub(super) root: Arc<PathBuf>,
     pub(super) outbox: Outbox,
     pub(super) clock: crate::clock::Clock,
-    pub(super) outputs: Vec<OutputId>,
+    /// Where lanes go; `None` before that was said.
+    pub(super) routes: Option<Vec<Route>>,
     /// Behind the last heartbeat of each integration; forgotten at a restart, which costs one heartbeat more.
     pub(super) heartbeats: BTreeMap<String, Position>,
     /// Lanes that a writer has open: their last segment stays.
@@ -99,12 +100,12 @@ struct Write {
     /// Index into [`TREES`].
     tree: usize,
     key: Vec<u8>,
-    /// `None` for a record that is no more.
+    /// `None` for a record that is gone.
     value: Option<Vec<u8>>,
 }
 
 /// What is to happen once the records are durable.
-type After = Box<dyn FnOnce() + Send>;
+pub(super) type After = Box<dyn FnOnce() + Send>;
 
 impl Engine {
     /// Applies a group; an error ends the process, as a second sync that succeeds proves nothing.
@@ -235,9 +236,34 @@ impl Engine {
                 Err(error) if !error.is_full() => return Err(error),
                 told => answer(reply, told),
             },
-            Command::Route { outputs, reply } => {
-                self.route(outputs, changed);
+            Command::Route { routes, reply } => {
+                self.route(routes, changed);
                 answer(reply, Ok(()))
+            }
+            Command::Forget { what, reply } => {
+                let forgotten = self.forget(&what, changed);
+                let sweep = self.sweep(&forgotten);
+                Box::new(move || {
+                    sweep();
+                    drop(reply.send(Ok(forgotten)));
+                })
+            }
+            Command::Again {
+                number,
+                events,
+                reply,
+            } => match self.send_again(number, &events, changed) {
+                Err(error @ StoreError::Io { .. }) if !error.is_full() => return Err(error),
+                done => answer(reply, done),
+            },
+            Command::Discard { number, reply } => {
+                let gone = self.records.asides.remove(&number);
+                changed.insert(Changed::Aside(number));
+                let remove = self.remove_aside(gone.as_ref());
+                Box::new(move || {
+                    remove();
+                    drop(reply.send(Ok(gone)));
+                })
             }
             Command::Ack { ack, aside, reply } => {
                 self.ack(&ack, aside, changed);
@@ -253,40 +279,12 @@ impl Engine {
                 self.replay(streams, changed);
                 answer(reply, Ok(()))
             }
-            Command::Forget { stream, reply } => {
-                let gone = self.forget(&stream, changed);
+            Command::ForgetReplay { stream, reply } => {
+                let gone = self.forget_replay(&stream, changed);
                 answer(reply, Ok(gone))
             }
             Command::Snapshot { reply } => answer(reply, Ok(self.snapshot())),
         })
-    }
-
-    /// A lane to be changed; one that is new begins for all outputs.
-    pub(super) fn lane(&mut self, id: &LaneId, changed: &mut BTreeSet<Changed>) -> &mut LaneRecord {
-        changed.insert(Changed::Lane(id.clone()));
-        let only = self.only_output(id);
-        let takes = |output: &&OutputId| only.as_ref().is_none_or(|only| *output == only);
-        let outputs: Vec<_> = self.outputs.iter().filter(takes).collect();
-        let lane = self.records.lanes.entry(id.clone()).or_insert_with(|| {
-            let start = |output: &&OutputId| {
-                changed.insert(Changed::Position(id.clone(), (*output).clone()));
-                let record = PositionRecord {
-                    position: FIRST,
-                    began: Some(0),
-                    ..PositionRecord::default()
-                };
-                ((*output).clone(), record)
-            };
-            Lane {
-                record: LaneRecord {
-                    end: FIRST,
-                    events: 0,
-                    from: None,
-                },
-                positions: outputs.iter().map(start).collect(),
-            }
-        });
-        &mut lane.record
     }
 
     pub(super) fn stream(
@@ -361,63 +359,6 @@ impl Engine {
         Ok(())
     }
 
-    fn route(&mut self, outputs: Vec<OutputId>, changed: &mut BTreeSet<Changed>) {
-        let bound = self.bound_lanes();
-        for (id, lane) in &mut self.records.lanes {
-            for output in &outputs {
-                // A replay for one output is for no other that comes.
-                if lane.positions.contains_key(output) || bound.contains(id) {
-                    continue;
-                }
-                changed.insert(Changed::Position(id.clone(), output.clone()));
-                let end = (lane.record.end, lane.record.events);
-                let (position, passed) = lane.record.from.unwrap_or(end);
-                let head = PositionRecord {
-                    position,
-                    passed,
-                    began: Some(passed),
-                    ..PositionRecord::default()
-                };
-                lane.positions.insert(output.clone(), head);
-            }
-        }
-        self.outputs = outputs;
-    }
-
-    fn ack(&mut self, ack: &Ack, aside: Option<AsideRecord>, changed: &mut BTreeSet<Changed>) {
-        let rejected = ack.rejected.len() as u64;
-        if let Some(aside) = aside {
-            self.put_aside(aside, changed);
-        }
-        let Some(lane) = self.records.lanes.get_mut(&ack.lane) else {
-            return;
-        };
-        changed.insert(Changed::Position(ack.lane.clone(), ack.output.clone()));
-        let at = lane.positions.entry(ack.output.clone()).or_default();
-        at.began
-            .get_or_insert(at.passed.saturating_sub(at.accepted + at.rejected));
-        at.position = ack.position;
-        at.accepted += ack.accepted;
-        at.rejected += rejected;
-        at.passed += ack.accepted + rejected;
-        if at.position == lane.record.end {
-            // A damaged frame may have hidden how many events it held.
-            at.skipped += lane.record.events.saturating_sub(at.passed);
-            at.passed = lane.record.events;
-        }
-    }
-
-    pub(super) fn put_aside(&mut self, aside: AsideRecord, changed: &mut BTreeSet<Changed>) {
-        if aside.file.starts_with("quarantine/") {
-            let written = std::fs::metadata(self.root.join(&aside.file));
-            self.outbox.put_aside(written.map_or(0, |file| file.len()));
-        }
-        let last = self.records.asides.last_key_value();
-        let number = last.map_or(1, |(number, _)| number + 1);
-        changed.insert(Changed::Aside(number));
-        self.records.asides.insert(number, aside);
-    }
-
     fn snapshot(&self) -> Snapshot {
         let records = &self.records;
         let mut positions = BTreeMap::new();
@@ -432,7 +373,8 @@ impl Engine {
             lanes: records.lanes.iter().map(lane).collect(),
             positions,
             health: records.health.clone(),
-            asides: records.asides.values().cloned().collect(),
+            asides: records.asides.clone(),
+            left_behind: self.left_behind(),
             spool_bytes: self.outbox.bytes(),
         }
     }
@@ -532,11 +474,14 @@ impl Engine {
         };
         let end = lane.record.end;
         let first = lane.positions.values().map(|at| at.position.segment).min();
-        self.outbox.show(id, end, first.unwrap_or(0))
+        // Nobody wants what no output is routed to; a lane that was found without its database is kept until outputs are known.
+        let unwanted = self.routes.is_some() && lane.record.from.is_none();
+        let none = if unwanted { end.segment } else { 0 };
+        self.outbox.show(id, end, first.unwrap_or(none))
     }
 }
 
-fn answer<T: Send + 'static>(reply: Reply<T>, result: Result<T, StoreError>) -> After {
+pub(super) fn answer<T: Send + 'static>(reply: Reply<T>, result: Result<T, StoreError>) -> After {
     // An asker that has gone away needs no answer.
     Box::new(move || drop(reply.send(result)))
 }

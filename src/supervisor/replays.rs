@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Supervisor;
-use crate::model::{IntegrationId, OutputId, StreamId, Timestamp};
+use crate::model::{IntegrationId, LaneId, OutputId, StreamId, Timestamp};
 use crate::poll::replay::{Plan, plan};
 use crate::poll::{self};
 use crate::store::{Replay, Snapshot, StoreError};
@@ -70,13 +70,26 @@ impl Supervisor {
             ));
         };
         let output = wish.output.as_deref().map(|name| self.output(name));
+        let output = output.transpose()?;
         let replay = Replay {
             from: wish.from,
             to: wish.to,
-            output: output.transpose()?,
+            output: output.clone(),
             cancelled: false,
         };
-        plan(&entry.config, &wish.log, replay, wall)
+        let plan = plan(&entry.config, &wish.log, replay, wall)?;
+        let worker = output.and_then(|output| self.workers.get(&output));
+        if let Some(worker) = worker {
+            let route = &worker.config.route;
+            let mut lanes = plan.streams.iter().map(LaneId::stream);
+            if let Some(lane) = lanes.find(|lane| !route.takes(lane)) {
+                return Err(format!(
+                    "output '{}' does not take {lane}: see its integrations, logs and carry",
+                    route.output
+                ));
+            }
+        }
+        Ok(plan)
     }
 
     fn output(&self, name: &str) -> Result<OutputId, String> {

@@ -75,6 +75,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "logging",
             "output::config",
+            "output::route",
             "poll::config",
             "web::WebConfig",
         ],
@@ -88,6 +89,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "http",
             "mimecast",
             "output::config",
+            "output::file",
             "output::hec",
             "output::syslog",
             "poll::config",
@@ -100,6 +102,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "supervisor",
         &[
             "alert",
+            "clock",
             "config",
             "http",
             "measured",

@@ -537,7 +537,7 @@ fn odd_values_are_told_what_would_be_right() {
     config.toml:15:17: integration[a/b\n].tags.\n: expected a string, found a number
     config.toml:16:9: integration[a/b\n].proxy: is not a proxy; expected "none", "environment" or a URL such as "http://proxy.example.com:3128" (schemes http, https, socks5, socks5h)
     config.toml:17:11: integration[a/b\n].ca_file: is empty; give a path, or remove the key
-    config.toml:20:12: output[splunk].type: expected one of "splunk_hec", "syslog", "stdout", found "splunkhec"; did you mean "splunk_hec"?
+    config.toml:20:12: output[splunk].type: expected one of "splunk_hec", "syslog", "file", "stdout", found "splunkhec"; did you mean "splunk_hec"?
     config.toml:25:12: output[splunk].name: output[splunk] at config.toml:19:12 has the same; an output's positions are kept under its name: choose another
     config.toml:29:9: output[splunk].index: begins or ends with white space; take it away
     config.toml:30:8: output[splunk].host: is empty; give a text, or remove the key
@@ -721,4 +721,66 @@ fn a_start_that_the_log_type_cuts_short_is_said() {
         told.contains("start: Mimecast keeps this log for 7 d"),
         "{told}"
     );
+}
+
+const TWO: &str = r#"
+    [[integration]]
+    name = "acme"
+    client_id = "id"
+    client_secret = { env = "ACME" }
+    logs = ["audit", "siem-cg"]
+    tags = { customer = "acme" }
+
+    [[integration]]
+    name = "beta"
+    client_id = "id2"
+    client_secret = { env = "BETA" }
+    logs = ["audit"]
+"#;
+
+#[test]
+fn an_output_takes_what_its_route_names_by_name_or_by_tag() {
+    let lines =
+        "integrations = [\"tag.customer=acme\"]\nlogs = [\"siem-cg\"]\ncarry = [\"events\"]\n";
+    let rest = OUTPUT.replace("console", "rest");
+    let config = good(&[TWO, OUTPUT, lines, &rest]);
+    let takes = |lane: &str| {
+        let lane = mimecast_collector::model::LaneId::from_text(lane);
+        config.outputs[0].route.takes(&lane)
+    };
+    assert!(takes("acme/siem-cg/receipt"));
+    assert!(!takes("acme/audit") && !takes("beta/audit") && !takes("@collector"));
+}
+
+#[test]
+fn a_log_that_no_output_takes_is_named() {
+    let lines = "integrations = [\"acme\"]\nlogs = [\"siem-cg\"]\n";
+    assert_snapshot!(bad(&[TWO, OUTPUT, lines]), @r#"
+    config.toml:1:1: output: no output takes acme/audit: add it to the integrations or logs of one, or do not fetch it
+    config.toml:1:1: output: no output takes beta/audit: add it to the integrations or logs of one, or do not fetch it
+    2 problems in 1 file
+    "#);
+}
+
+#[test]
+fn a_mistake_in_a_route_or_a_filter_is_told_with_what_would_be_right() {
+    let lines = r#"
+    integrations = ["acmee", "tag.customer=beta"]
+    logs = ["audits"]
+    carry = ["alert"]
+    filter = [{ field = "a", then = "drop" }, { field = "b", matches = "(", then = "keep" }]
+    hash_fields = "Subject"
+"#;
+    let told = bad(&[TWO, OUTPUT, lines]);
+    for text in [
+        "no integration is called \"acmee\"; did you mean",
+        "no integration has the tag \"tag.customer=beta\"",
+        "no integration fetches \"audits\"",
+        "unknown kind \"alert\"",
+        "has 0 of equals, in and matches; expected exactly one",
+        "is not a regular expression",
+        "hash_fields: expected a list of strings",
+    ] {
+        assert!(told.contains(text), "{text} is not in:\n{told}");
+    }
 }

@@ -38,6 +38,7 @@ fn ledger() -> Ledger {
         stream: stream.to_owned(),
         accepted: 1200,
         rejected: 0,
+        filtered: 0,
         skipped: 0,
         waiting,
         reaches_to: Some(NOW - Duration::from_mins(5)),

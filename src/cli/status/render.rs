@@ -115,8 +115,12 @@ fn show_output<W: Write>(
         Some(bytes) => format!(" ({})", show_size(bytes)),
         None => String::new(),
     };
+    let filtered = match output.filtered {
+        0 => String::new(),
+        events => format!(", filtered {}", show_count(events)),
+    };
     let text = format!(
-        "accepted {}{last}, refused {}, waiting {}{size}",
+        "accepted {}{last}, refused {}{filtered}, waiting {}{size}",
         show_count(output.accepted),
         show_count(output.rejected),
         show_count(output.backlog_events),

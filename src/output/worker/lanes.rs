@@ -37,7 +37,16 @@ impl<O: Output> Worker<O> {
     /// Learns of lanes that began since the last look.
     pub(super) async fn find_lanes(&mut self) -> Result<(), StoreError> {
         let lanes = self.context.store.outbox().lanes();
-        if lanes.iter().all(|(lane, _)| self.lanes.contains_key(lane)) {
+        let end = |id: &LaneId| {
+            let found = lanes.binary_search_by(|(other, _)| other.cmp(id)).ok();
+            found.and_then(|at| lanes.get(at)).map(|(_, end)| *end)
+        };
+        // A lane that was forgotten and began anew ends before the place that it is known by.
+        self.lanes
+            .retain(|id, lane| end(id).is_some_and(|end| lane.window.position() <= end));
+        self.others.retain(|id| end(id).is_some());
+        let is_known = |id| self.lanes.contains_key(id) || self.others.contains(id);
+        if lanes.iter().all(|(lane, _)| is_known(lane)) {
             return Ok(());
         }
         let stored = self.context.store.snapshot().await?;
@@ -51,7 +60,10 @@ impl<O: Output> Worker<O> {
                 continue;
             }
             let key = (self.id.clone(), lane.clone());
-            let Some(PositionRecord { position, .. }) = stored.positions.get(&key) else {
+            let position = stored.positions.get(&key);
+            let ours = position.filter(|_| !stored.left_behind.contains(&key));
+            let Some(PositionRecord { position, .. }) = ours else {
+                self.others.insert(lane.clone());
                 continue;
             };
             let name = format!("lane {} {lane}", self.id);

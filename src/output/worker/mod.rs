@@ -9,7 +9,7 @@ mod settle;
 mod under_way;
 mod window;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ pub struct Worker<O> {
     judged: Ticket,
     pause: Option<Pause>,
     lanes: BTreeMap<LaneId, Lane>,
+    /// Lanes that do not go to this output.
+    others: BTreeSet<LaneId>,
     /// The lane that was served last: the next one in order comes next.
     served: Option<LaneId>,
     last_success: Option<Timestamp>,
@@ -90,6 +92,7 @@ impl<O: Output> Worker<O> {
             context,
             judged: 0,
             lanes: BTreeMap::new(),
+            others: BTreeSet::new(),
             served: None,
             last_success: None,
             ticket: 0,

@@ -5,9 +5,9 @@ use super::under_way::{Attempted, Committed};
 use super::window::{Fate, Part, Settled, Ticket};
 use crate::health::machine::Attempt;
 use crate::health::{Class, Failure, Origin, Outcome, Scope, lookup};
-use crate::model::{LaneId, Position};
+use crate::model::{Form, LaneId, Position};
 use crate::output::{Batch, BatchLimits, Delivery, Output, Receipt, Rejection, Verdict};
-use crate::store::{Ack, Aside, ReadError, StoreError};
+use crate::store::{Ack, Aside, AsideEvent, ReadError, StoreError};
 
 /// So many events refused in a row mean that the requests are wrong, not the events: better to stop than to divert a whole stream.
 const REFUSED_IN_A_ROW: u32 = 10;
@@ -67,7 +67,7 @@ impl<O: Output> Worker<O> {
             return Ok(());
         };
         let mut cut = Cut::new(&batch, &delivery);
-        if delivery.accepted > cut.refused.len() {
+        if delivery.accepted > cut.refused.len() + delivery.filtered {
             lane.refused_in_a_row = 0;
         }
         let mut all_refused = None;
@@ -86,11 +86,21 @@ impl<O: Output> Worker<O> {
                 "the receiver refused an event: it is put aside");
         }
         let says_nothing = delivery.accepted == 0 && delivery.rejected.is_empty();
+        let mut filtered = delivery.filtered;
         let parts = cut.parts(delivery.accepted, delivery.pending);
-        let parts = parts.into_iter().map(|(end, events, fate)| Part {
-            end: chunk.position_after(end),
-            events,
-            fate,
+        let parts = parts.into_iter().map(|(end, events, fate)| {
+            // Which they were does not matter: what was passed of a batch is passed at once.
+            let here = match fate {
+                Fate::Taken | Fate::Unconfirmed(_) => filtered.min(events),
+                Fate::Due | Fate::Out | Fate::Refused(_) => 0,
+            };
+            filtered -= here;
+            Part {
+                end: chunk.position_after(end),
+                events,
+                filtered: here,
+                fate,
+            }
         });
         if !lane.window.settle(ticket, parts.collect()) {
             return Ok(());
@@ -153,6 +163,7 @@ impl<O: Output> Worker<O> {
             let Settled {
                 position,
                 accepted,
+                filtered,
                 refused,
                 ticket,
             } = settled;
@@ -162,6 +173,7 @@ impl<O: Output> Worker<O> {
                 position,
                 accepted,
                 rejected: refused,
+                filtered,
             };
             self.under_way.commit(&self.context.store, ticket, ack);
         }
@@ -330,5 +342,10 @@ fn aside(batch: &Batch, rejection: &Rejection) -> Option<Aside> {
         what: record.id.to_string(),
         reason: rejection.reason.clone(),
         record: record.body_str().into_owned(),
+        event: Some(AsideEvent {
+            time: record.time,
+            kind: record.kind.to_string(),
+            text: record.form == Form::Text,
+        }),
     })
 }

@@ -195,8 +195,27 @@ async fn a_refused_event_in_an_accepted_run_was_counted_as_delivered_and_lost() 
     let at = rig.position("audit").await;
     assert_eq!((at.accepted, at.rejected), (2, 1));
     let asides = rig.store.snapshot().await.unwrap().asides;
-    let file = std::fs::read_to_string(rig.dir.path().join(&asides[0].file)).unwrap();
+    let file = std::fs::read_to_string(rig.dir.path().join(&asides[&1].file)).unwrap();
     assert!(file.contains(r#""record":"b""#), "{file}");
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_receiver_was_not_offered_is_passed_and_does_not_make_it_well() {
+    let mut rig = Rig::new().await;
+    rig.store("audit", &[&["a", "b", "c"]]).await;
+    rig.start(|batch, before| match before {
+        0 => Delivery::failed(failure("9")),
+        _ => Delivery {
+            filtered: batch.len(),
+            ..all(batch)
+        },
+    })
+    .await;
+    rig.wait(60).await;
+    let at = rig.position("audit").await;
+    assert_eq!((at.accepted, at.filtered, at.passed), (0, 3, 3));
+    assert_eq!(rig.phase(), Phase::Retrying);
     rig.end().await;
 }
 

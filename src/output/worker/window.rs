@@ -33,6 +33,8 @@ struct Range {
     start: Position,
     end: Position,
     events: usize,
+    /// How many of these were not offered; of events that were passed.
+    filtered: usize,
     /// Of the last attempt that it was part of.
     ticket: Ticket,
     fate: Fate,
@@ -58,6 +60,8 @@ pub(super) enum Fate {
 pub(super) struct Part {
     pub(super) end: Position,
     pub(super) events: usize,
+    /// How many of these were not offered.
+    pub(super) filtered: usize,
     pub(super) fate: Fate,
 }
 
@@ -66,8 +70,10 @@ pub(super) struct Part {
 pub(super) struct Settled {
     pub(super) position: Position,
     pub(super) accepted: u64,
+    /// Passed too, and not offered.
+    pub(super) filtered: u64,
     pub(super) refused: Vec<Aside>,
-    /// The latest attempt that is part of it.
+    /// The latest attempt that is part of it and says something of the receiver.
     pub(super) ticket: Ticket,
 }
 
@@ -78,6 +84,11 @@ impl Window {
             ranges: VecDeque::new(),
             committing: 0,
         }
+    }
+
+    /// Up to where it is durable what became of the events.
+    pub(super) const fn position(&self) -> Position {
+        self.position
     }
 
     /// Where the lane is read next, if nothing is due.
@@ -118,6 +129,7 @@ impl Window {
             start: self.next(),
             end,
             events,
+            filtered: 0,
             ticket,
             fate: Fate::Out,
         };
@@ -151,11 +163,18 @@ impl Window {
             return false;
         };
         let mut start = whole.start;
-        for Part { end, events, fate } in parts {
+        for part in parts {
+            let Part {
+                end,
+                events,
+                filtered,
+                fate,
+            } = part;
             let range = Range {
                 start,
                 end,
                 events,
+                filtered,
                 ticket,
                 fate,
             };
@@ -171,7 +190,11 @@ impl Window {
         let mut ticket = None;
         let sent = Fate::Unconfirmed(receipt);
         for range in self.ranges.iter_mut().filter(|range| range.fate == sent) {
-            range.fate = if taken { Fate::Taken } else { Fate::Due };
+            if taken {
+                range.fate = Fate::Taken;
+            } else {
+                (range.fate, range.filtered) = (Fate::Due, 0);
+            }
             ticket = ticket.max(Some(range.ticket));
         }
         ticket
@@ -185,17 +208,25 @@ impl Window {
         let mut settled = Settled {
             position: self.position,
             accepted: 0,
+            filtered: 0,
             refused: Vec::new(),
             ticket: 0,
         };
         for range in &self.ranges {
             match &range.fate {
-                Fate::Taken => settled.accepted += range.events as u64,
+                Fate::Taken => {
+                    let offered = range.events.saturating_sub(range.filtered);
+                    settled.accepted += offered as u64;
+                    settled.filtered += range.filtered as u64;
+                }
                 Fate::Refused(aside) => settled.refused.push(Aside::clone(aside)),
                 Fate::Due | Fate::Out | Fate::Unconfirmed(_) => break,
             }
             settled.position = range.end;
-            settled.ticket = settled.ticket.max(range.ticket);
+            // What was not offered says nothing.
+            if range.filtered == 0 || range.filtered < range.events {
+                settled.ticket = settled.ticket.max(range.ticket);
+            }
             self.committing += 1;
         }
         (self.committing > 0).then_some(settled)
@@ -221,6 +252,7 @@ impl Window {
             start: self.next(),
             end: next,
             events: 0,
+            filtered: 0,
             ticket,
             fate: Fate::Taken,
         });
@@ -244,8 +276,32 @@ mod tests {
         Part {
             end: at(end),
             events,
+            filtered: 0,
             fate,
         }
+    }
+
+    #[test]
+    fn what_was_not_offered_is_passed_with_the_rest_and_says_nothing_of_the_receiver() {
+        let mut window = Window::at(at(0));
+        let receipt = Fate::Unconfirmed(Receipt(7));
+        let filtered = |filtered, part: Part| Part { filtered, ..part };
+        window.begin(1, at(4), 4);
+        window.settle(1, vec![filtered(4, part(4, 4, Fate::Taken))]);
+        let settled = window.begin_commit().unwrap();
+        assert_eq!((settled.accepted, settled.filtered), (0, 4));
+        assert_eq!(settled.ticket, 0);
+        window.end_commit(true);
+
+        window.begin(2, at(8), 4);
+        window.settle(2, vec![filtered(3, part(8, 4, receipt.clone()))]);
+        assert_eq!(window.confirm(Receipt(7), false), Some(2));
+        window.begin(3, at(8), 4);
+        window.settle(3, vec![filtered(1, part(8, 4, receipt))]);
+        assert_eq!(window.confirm(Receipt(7), true), Some(3));
+        let settled = window.begin_commit().unwrap();
+        assert_eq!((settled.accepted, settled.filtered), (3, 1));
+        assert_eq!(settled.ticket, 3);
     }
 
     #[test]

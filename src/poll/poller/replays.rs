@@ -48,7 +48,7 @@ impl<S: Source> Poller<S> {
             if !stream.is_ending(now) {
                 continue;
             }
-            if store.forget(&stream.id).await? {
+            if store.forget_replay(&stream.id).await? {
                 tracing::info!(stream = %stream.id, "the replay is over");
                 self.purse.forget(&stream.id);
                 stream.gone = true;

@@ -1,0 +1,123 @@
+//! `dead-letters`: what was put aside, with the reason; sent again, or thrown away.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::forget::{Sure, confirm};
+use super::resume::say;
+use super::status::AskError;
+use crate::control::{Request, ask};
+use crate::health::failure::printable;
+
+/// Characters of a reason in the list; `show` has it whole.
+const REASON: usize = 100;
+
+/// Lists what was put aside, a line each.
+///
+/// # Errors
+/// No collector there, or nowhere to write.
+pub async fn list(socket: &Path, json: bool, out: &mut impl Write) -> Result<(), AskError> {
+    let letters = ask(socket, &Request::DeadLetters).await?;
+    if json {
+        return Ok(writeln!(out, "{letters:#}")?);
+    }
+    Ok(table(&letters, out)?)
+}
+
+/// Shows one with its records.
+///
+/// # Errors
+/// No collector there, no such number, or nowhere to write.
+pub async fn show(socket: &Path, number: u64, out: &mut impl Write) -> Result<(), AskError> {
+    let letter = ask(socket, &Request::DeadLetter { number }).await?;
+    Ok(writeln!(out, "{letter:#}")?)
+}
+
+/// Has the events of some sent again.
+///
+/// # Errors
+/// No collector there, one that cannot be sent, or nowhere to write; those before it are on their way.
+pub async fn resend(socket: &Path, numbers: &[u64], out: &mut impl Write) -> Result<(), AskError> {
+    for number in numbers {
+        let request = Request::SendAgain { number: *number };
+        say(&ask(socket, &request).await?, out)?;
+    }
+    Ok(())
+}
+
+/// Throws some away, if the person is sure.
+///
+/// # Errors
+/// No collector there, no such number, or nowhere to write; those before it are gone.
+pub async fn discard(
+    socket: &Path,
+    numbers: &[u64],
+    sure: Sure<'_>,
+    out: &mut impl Write,
+) -> Result<(), AskError> {
+    if !confirm(sure, "Throw them away for ever?", out)? {
+        return Ok(());
+    }
+    for number in numbers {
+        let request = Request::Discard { number: *number };
+        say(&ask(socket, &request).await?, out)?;
+    }
+    Ok(())
+}
+
+fn table(letters: &Value, out: &mut impl Write) -> io::Result<()> {
+    let letters = letters.as_array().map(Vec::as_slice).unwrap_or_default();
+    if letters.is_empty() {
+        return writeln!(out, "nothing was put aside");
+    }
+    for letter in letters {
+        let text = |name| {
+            let value = letter.get(name).and_then(Value::as_str).unwrap_or("");
+            printable(value, REASON)
+        };
+        let number = |name| letter.get(name).and_then(Value::as_u64).unwrap_or(0);
+        let who = match text("output") {
+            output if output.is_empty() => "not decoded".to_owned(),
+            output => format!("refused by {output}"),
+        };
+        let sent = match text("sent_again") {
+            at if at.is_empty() => String::new(),
+            at => format!(", sent again {at}"),
+        };
+        writeln!(
+            out,
+            "{:>5}  {}  {} of {}, {who}{sent}: {}",
+            number("number"),
+            text("time"),
+            number("records"),
+            text("lane"),
+            text("reason")
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_list_says_who_refused_what_and_why() {
+        let letters = json!([
+            { "number": 1, "time": "2026-01-06T09:08:07.000Z", "output": "splunk", "lane": "acme/audit", "records": 1,
+              "reason": "400: Invalid data format\u{1b}[31m", "sent_again": null },
+            { "number": 12, "time": "2026-01-06T09:08:08.000Z", "output": null, "lane": "acme/siem-cg/url protect", "records": 3,
+              "reason": "not a JSON object", "sent_again": "2026-01-07T00:00:00.000Z" },
+        ]);
+        let mut out = Vec::new();
+        table(&letters, &mut out).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+            1  2026-01-06T09:08:07.000Z  1 of acme/audit, refused by splunk: 400: Invalid data format\u{1b}[31m
+           12  2026-01-06T09:08:08.000Z  3 of acme/siem-cg/url protect, not decoded, sent again 2026-01-07T00:00:00.000Z: not a JSON object
+        ");
+    }
+}
