@@ -8,11 +8,11 @@ use rustix::io::Errno;
 use super::finding::{Finding, Part, Verdict};
 use super::server;
 use crate::clock::Clock;
-use crate::health::Failure;
+use crate::health::{Failure, Origin};
 use crate::http::{Purpose, client};
 use crate::output::config::{OutputConfig, OutputKind};
 use crate::output::file::FileConfig;
-use crate::output::hec::{HecConfig, probe};
+use crate::output::hec::{AckMode, HecConfig, probe};
 use crate::output::syslog::{Syslog, SyslogConfig, Transport};
 use crate::secret::SecretSource;
 
@@ -68,7 +68,20 @@ async fn hec(config: &HecConfig, clock: &Clock) -> Vec<Finding> {
             )];
         }
     };
-    let mut findings = server::walk(&config.url, &config.connection, &client, clock).await;
+    let mut findings = Vec::new();
+    for url in &config.urls {
+        findings.extend(hec_at(url, config, &client, clock).await);
+    }
+    findings
+}
+
+async fn hec_at(
+    url: &str,
+    config: &HecConfig,
+    client: &reqwest::Client,
+    clock: &Clock,
+) -> Vec<Finding> {
+    let mut findings = server::walk(url, &config.connection, client, clock).await;
     if findings
         .iter()
         .any(|finding| finding.verdict == Verdict::Failure && finding.what != "clock")
@@ -90,21 +103,35 @@ async fn hec(config: &HecConfig, clock: &Clock) -> Vec<Finding> {
             return findings;
         }
     };
-    let probed = probe(config, &token, &client).await;
+    let probed = probe(config, url, &token, client).await;
     findings.push(match probed.health {
         Ok(()) => Finding::ok("health", "the collector is healthy"),
         Err(failure) => Finding::failed("health", &failure),
     });
     match probed.event {
-        Ok(()) => {
+        Ok(is_acknowledged) => {
             let index = config.index.as_deref().unwrap_or("of the token's own");
-            findings.push(Finding::ok("token", "accepted, without acknowledgement"));
+            findings.push(match (is_acknowledged, config.ack) {
+                (true, AckMode::Auto | AckMode::On) => {
+                    Finding::ok("token", "accepted, with acknowledgement")
+                }
+                (true, AckMode::Off) => Finding::ok(
+                    "token",
+                    "accepted; its acknowledgement is not asked for, as ack says",
+                ),
+                (false, AckMode::Auto | AckMode::Off) => {
+                    Finding::ok("token", "accepted, without acknowledgement")
+                }
+                (false, AckMode::On) => {
+                    Finding::failed("token", &Failure::new(Origin::Hec, 0, "14", url))
+                }
+            });
             findings.push(Finding::ok(
                 "index",
                 format!("{index}: an event of sourcetype mimecast:collector:check was taken"),
             ));
         }
-        // HEC's codes that mean the index, and the demand for acknowledgement.
+        // HEC's codes that mean the index, and a channel that did not arrive.
         Err(failure) => {
             let what = match failure.code.as_str() {
                 "7" => "index",

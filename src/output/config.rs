@@ -26,7 +26,7 @@ pub struct OutputConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutputKind {
     /// `splunk_hec`: Splunk's HTTP Event Collector.
-    SplunkHec(HecConfig),
+    SplunkHec(Box<HecConfig>),
     /// `syslog`: a syslog receiver.
     Syslog(SyslogConfig),
     /// `file`: one event a line, in a file.
@@ -74,7 +74,7 @@ type Reader = fn(&mut Table<'_>) -> Option<OutputKind>;
 /// The types of output, by the names that the configuration has for them.
 const TYPES: &[(&str, Reader)] = &[
     ("splunk_hec", |table| {
-        HecConfig::read(table).map(OutputKind::SplunkHec)
+        HecConfig::read(table).map(|hec| OutputKind::SplunkHec(Box::new(hec)))
     }),
     ("syslog", |table| {
         SyslogConfig::read(table).map(OutputKind::Syslog)

@@ -100,7 +100,7 @@ impl Default for Window {
 #[derive(Debug)]
 pub enum Target {
     /// Splunk's HTTP Event Collector.
-    SplunkHec(SplunkHec),
+    SplunkHec(Box<SplunkHec>),
     /// A syslog receiver.
     Syslog(Box<Syslog>),
     /// A file.
@@ -132,7 +132,7 @@ impl Target {
                 let client =
                     connect(&hec.connection).map_err(|e| OpenError::Client(output(), e.into()))?;
                 SplunkHec::new(hec, token, client)
-                    .map(Self::SplunkHec)
+                    .map(|hec| Self::SplunkHec(Box::new(hec)))
                     .map_err(|e| OpenError::Hec(output(), e))
             }
             OutputKind::Syslog(syslog) => {
@@ -277,15 +277,10 @@ mod tests {
             id: OutputId::new("splunk").unwrap(),
             route: Route::all(OutputId::new("splunk").unwrap()),
             filter: filter::FilterConfig::default(),
-            kind: OutputKind::SplunkHec(HecConfig {
-                url: url.to_owned(),
-                token: SecretSource::Literal(Secret::new(token.to_owned())),
-                index: None,
-                host: None,
-                gzip: true,
-                batch_bytes: 1 << 20,
-                connection: Connection::default(),
-            }),
+            kind: OutputKind::SplunkHec(Box::new(HecConfig {
+                urls: vec![url.to_owned()],
+                ..HecConfig::plain(SecretSource::Literal(Secret::new(token.to_owned())))
+            })),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::answer::Answer;
 use super::call::{Call, Service, TOKEN_PATH};
-use super::hec::is_health;
+use super::hec::{is_ack, is_health};
 
 /// One row of the script: an action, the requests it meets, and how many of them.
 #[derive(Clone, Debug)]
@@ -93,7 +93,9 @@ impl Target {
             Self::Path(path) => call.service == Service::Api && call.path == *path,
             Self::Token => call.service == Service::Api && call.path == TOKEN_PATH,
             Self::Objects => call.service == Service::Objects,
-            Self::Hec => call.service == Service::Hec && !is_health(&call.path),
+            Self::Hec => {
+                call.service == Service::Hec && !is_health(&call.path) && !is_ack(&call.path)
+            }
             Self::HecHealth => call.service == Service::Hec && is_health(&call.path),
         }
     }

@@ -13,6 +13,7 @@ use sha1::{Digest as _, Sha1};
 
 use super::answer::{Answer, hec};
 use super::call::{AuthKind, Call};
+use super::hec_ack::{self, Numbers};
 use super::options::Keep;
 use super::reply::Reply;
 use super::token::media_type;
@@ -79,6 +80,7 @@ pub(super) struct Received {
     total: u64,
     without_id: u64,
     own: Vec<HecEvent>,
+    numbers: Numbers,
 }
 
 /// The sourcetypes of what a collector says of itself begin so.
@@ -121,6 +123,12 @@ impl Hec {
         received.counts.get(&key(id)).copied().unwrap_or_default()
     }
 
+    /// Batches that were taken and not yet confirmed to anyone.
+    #[must_use]
+    pub fn unconfirmed(&self) -> usize {
+        self.0.received().numbers.unconfirmed()
+    }
+
     /// What a collector said of itself: alerts and heartbeats, in the order they were taken.
     #[must_use]
     pub fn of_the_collector(&self) -> Vec<HecEvent> {
@@ -135,6 +143,10 @@ impl Hec {
 }
 
 impl Received {
+    pub(super) fn numbers(&mut self) -> &mut Numbers {
+        &mut self.numbers
+    }
+
     fn take(&mut self, events: Vec<HecEvent>, keep: Keep) {
         for event in events {
             let kind = event.sourcetype.as_deref();
@@ -176,6 +188,9 @@ pub(super) fn serve(world: &World, call: &Call, answer: Option<&Answer>) -> Repl
     if is_health(&call.path) {
         return answer.map_or_else(|| hec(17, None), |answer| answer.to(call, world.wall()));
     }
+    if is_ack(&call.path) {
+        return hec_ack::serve(world, call);
+    }
     if !is_versioned(&call.path, "/services/collector")
         && !is_versioned(&call.path, "/services/collector/event")
     {
@@ -191,11 +206,26 @@ pub(super) fn serve(world: &World, call: &Call, answer: Option<&Answer>) -> Repl
             return refused.reply;
         }
     };
+    let channel = match world.options.hec_acks.map(|_| hec_ack::channel(call)) {
+        Some(Err(refused)) => return refused,
+        Some(Ok(channel)) => Some(channel),
+        None => None,
+    };
     if let Some(number) = answer.and_then(Answer::taken) {
         events.truncate(number);
     }
-    world.received().take(events, world.options.hec_keeps);
-    answer.map_or_else(|| hec(0, None), |answer| answer.to(call, world.wall()))
+    let mut received = world.received();
+    received.take(events, world.options.hec_keeps);
+    match (answer, world.options.hec_acks.zip(channel)) {
+        (Some(answer), _) => answer.to(call, world.wall()),
+        (None, Some((acks, channel))) => received.numbers().taken(call, acks, channel),
+        (None, None) => hec(0, None),
+    }
+}
+
+/// Whether a request asks after acknowledgements.
+pub(super) fn is_ack(path: &str) -> bool {
+    is_versioned(path, "/services/collector/ack")
 }
 
 /// Whether a request asks after the collector's health.

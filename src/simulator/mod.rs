@@ -21,6 +21,7 @@ mod fault;
 mod feed;
 mod handle;
 mod hec;
+mod hec_ack;
 mod http;
 mod limits;
 mod objects;
@@ -51,6 +52,7 @@ pub use call::{AuthKind, Service};
 pub use fault::{Action, Fault, FaultId, Target};
 pub use handle::Handle;
 pub use hec::{Hec, HecEvent};
+pub use hec_ack::{Confirms, HecAcks};
 pub use options::{Account, IdleToken, Keep, Key, LockOut, Options, Ports, RateLimit};
 pub use records::Dirt;
 #[cfg(test)]

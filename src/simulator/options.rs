@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
 
+use super::hec_ack::HecAcks;
 use crate::clock::Clock;
 use crate::mimecast::log_types::Api;
 
@@ -46,6 +47,8 @@ pub struct Options {
     pub hec_max_body: usize,
     /// What is kept of received events.
     pub hec_keeps: Keep,
+    /// Indexer acknowledgement; `None` for a token without it.
+    pub hec_acks: Option<HecAcks>,
 }
 
 impl Default for Options {
@@ -68,6 +71,7 @@ impl Default for Options {
             hec_indexes: Vec::new(),
             hec_max_body: 10 << 20,
             hec_keeps: Keep::Events,
+            hec_acks: None,
         }
     }
 }

@@ -9,12 +9,14 @@ use super::Class::{CredentialRejected, RecordRejected, RequestInvalid, Throttled
 use super::Impact::{High, Low};
 use super::Scope::{Lane, Output};
 use super::Status::{Any, Family, Is};
-use super::{Class, Row, Scope, Status};
+use super::{Class, Level, Row, Scope, Status};
 use crate::health::Origin;
 
 const SPLUNK: &str =
     "Splunk, \"Troubleshoot HTTP Event Collector\", table of error codes, read 2026-11";
 const HTTP: &str = "general HTTP, as what stands before Splunk answers; not in Splunk's table";
+
+const OWN: &str = "this collector's own word for what indexers do not answer";
 
 const MIN_15: Duration = Duration::from_mins(15);
 
@@ -89,6 +91,28 @@ pub(super) static ROWS: &[Row] = &[
     busy("23", "Server is shutting down", Transient),
     busy("26", "Queue at capacity", Throttled),
     busy("27", "Acknowledgement channel at capacity", Throttled),
+    Row::new(Origin::Hec, Any, "ack_timeout", "No indexer confirms a batch", Transient, Output)
+        .source(OWN)
+        .impact(High)
+        .advice(
+            "The batch is sent again. If it stays, look at the indexers' queues, and whether what stands before them keeps to one \
+             indexer (stickiness) for requests with the same cookie.",
+        ),
+    Row::new(Origin::Hec, Any, "ack_off", "Indexer acknowledgement was turned off", Transient, Output)
+        .source(OWN)
+        .level(Level::Error)
+        .alert_at_once()
+        .advice(
+            "What was not confirmed is sent again, and from now on what HEC takes counts as delivered. If that is not meant, turn \
+             indexer acknowledgement on for this token in Splunk; ack = \"on\" refuses to go on without it.",
+        ),
+    Row::new(Origin::Hec, Any, "ack_collision", "Two batches have one acknowledgement", Transient, Output)
+        .source(OWN)
+        .impact(High)
+        .advice(
+            "Several indexers answer as one: turn stickiness on in what stands before them, name the indexers themselves as url, or set \
+             ack = \"off\".",
+        ),
     http(Is(200), "Success that is not Splunk's", Transient)
         .impact(High)
         .advice("Check the output's url: what answers there is not Splunk, and nothing counts as delivered."),

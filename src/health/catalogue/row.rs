@@ -186,6 +186,13 @@ impl Row {
         }
     }
 
+    pub(super) const fn alert_at_once(self) -> Self {
+        Self {
+            alert_after: Duration::ZERO,
+            ..self
+        }
+    }
+
     pub(super) const fn advice(self, advice: &'static str) -> Self {
         Self { advice, ..self }
     }

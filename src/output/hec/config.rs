@@ -1,18 +1,42 @@
 //! What the configuration says of a Splunk HEC output.
 
+use std::time::Duration;
+
+use super::ack::AckMode;
 use crate::http::{BaseUrl, Connection, Proxy};
 use crate::secret::SecretSource;
-use crate::settings::{Size, Table};
+use crate::settings::{Item, Setting, Size, Table, Wrong};
 use crate::units::show_size;
 
 /// 2 MiB: the default of other senders too, such as OpenTelemetry's exporter, so receivers are set up for it.
 const MAX_BATCH_BYTES: u64 = 2 << 20;
 
+/// Bounds memory, and what a lost answer repeats, when events are tiny.
+const MAX_BATCH_EVENTS: u32 = 10_000;
+
+/// Fills batches under load, and is not noticed otherwise.
+const BATCH_WAIT: Duration = Duration::from_millis(200);
+
+/// Longer than a person would wait for an event that could be sent.
+const MAX_BATCH_WAIT: Duration = Duration::from_secs(1);
+
+/// Compression is the greater part of what a delivery costs, and higher levels cost twice and more.
+const GZIP_LEVEL: u32 = 1;
+
+/// What Splunk's own senders wait.
+const ACK_TIMEOUT: Duration = Duration::from_secs(300);
+
+const ACK_MODES: &[(&str, AckMode)] = &[
+    ("auto", AckMode::Auto),
+    ("on", AckMode::On),
+    ("off", AckMode::Off),
+];
+
 /// A Splunk HTTP Event Collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HecConfig {
-    /// Scheme, host and port, without a slash at the end.
-    pub url: String,
+    /// Servers: scheme, host and port, without a slash at the end. The first is used until it fails.
+    pub urls: Vec<String>,
     /// The token that events are sent with.
     pub token: SecretSource,
     /// The index, or the token's default.
@@ -21,17 +45,49 @@ pub struct HecConfig {
     pub host: Option<String>,
     /// Whether bodies are compressed.
     pub gzip: bool,
+    /// How hard, from 1 to 9.
+    pub gzip_level: u32,
     /// Uncompressed bytes of a body at most; up to 2 MiB.
     pub batch_bytes: u64,
+    /// Events of a body at most; up to 10 000.
+    pub batch_events: usize,
+    /// How long events wait for more to fill a body; up to 1 s.
+    pub batch_wait: Duration,
+    /// Whether indexer acknowledgement is used.
+    pub ack: AckMode,
+    /// From a batch's acceptance to its being sent again for want of an acknowledgement.
+    pub ack_timeout: Duration,
     /// How it is reached; by default without a proxy.
     pub connection: Connection,
 }
 
 impl HecConfig {
+    /// An output without servers that has all its options by default.
+    #[must_use]
+    pub fn plain(token: SecretSource) -> Self {
+        Self {
+            urls: Vec::new(),
+            token,
+            index: None,
+            host: None,
+            gzip: true,
+            gzip_level: GZIP_LEVEL,
+            batch_bytes: MAX_BATCH_BYTES,
+            batch_events: MAX_BATCH_EVENTS as usize,
+            batch_wait: BATCH_WAIT,
+            ack: AckMode::Auto,
+            ack_timeout: ACK_TIMEOUT,
+            connection: Connection::default(),
+        }
+    }
+
     /// Reads the keys of the type `splunk_hec`.
     pub fn read(table: &mut Table<'_>) -> Option<Self> {
-        let url = table.required::<BaseUrl>("url");
-        if url.as_ref().is_some_and(BaseUrl::is_exposed) {
+        let urls = table.required::<Urls>("url");
+        if urls
+            .as_ref()
+            .is_some_and(|Urls(urls)| urls.iter().any(BaseUrl::is_exposed))
+        {
             table.warn(
                 "url",
                 "the token and all events go over the network in the clear; use https",
@@ -45,18 +101,64 @@ impl HecConfig {
             let text = format!("must be from 1 B to {}", show_size(MAX_BATCH_BYTES));
             table.reject("batch_bytes", text);
         }
+        let batch_events = table.optional("batch_events").unwrap_or(MAX_BATCH_EVENTS);
+        if !(1..=MAX_BATCH_EVENTS).contains(&batch_events) {
+            let text = format!("must be from 1 to {MAX_BATCH_EVENTS}");
+            table.reject("batch_events", text);
+        }
+        let batch_wait = table.optional("batch_wait").unwrap_or(BATCH_WAIT);
+        if batch_wait > MAX_BATCH_WAIT {
+            table.reject("batch_wait", "must be 1s at most".to_owned());
+        }
+        let gzip_level = table.optional("gzip_level").unwrap_or(GZIP_LEVEL);
+        if !(1..=9).contains(&gzip_level) {
+            table.reject("gzip_level", "must be from 1, the fastest, to 9".to_owned());
+        }
+        let ack = table.one_of("ack", ACK_MODES).unwrap_or(AckMode::Auto);
+        let ack_timeout = table.optional("ack_timeout").unwrap_or(ACK_TIMEOUT);
+        if ack_timeout < Duration::from_secs(10) {
+            let text = "must be 10s at least: an indexer confirms when its disk has the events";
+            table.reject("ack_timeout", text.to_owned());
+        }
         let index = table.optional("index");
         let host = table.optional("host");
         let gzip = table.optional("gzip").unwrap_or(true);
         let connection = Connection::read(table, Proxy::None);
         Some(Self {
-            url: url?.text(),
+            urls: urls?.0.iter().map(BaseUrl::text).collect(),
             token: token?,
             index,
             host,
             gzip,
+            gzip_level,
             batch_bytes,
+            batch_events: batch_events as usize,
+            batch_wait,
+            ack,
+            ack_timeout,
             connection,
         })
+    }
+}
+
+/// One server, or several.
+struct Urls(Vec<BaseUrl>);
+
+impl Setting for Urls {
+    const EXPECTED: &'static str =
+        "a URL such as \"https://splunk.example.com:8088\", or a list of them";
+
+    fn read(item: &Item<'_>) -> Result<Self, Wrong> {
+        let Some(elements) = item.elements() else {
+            return BaseUrl::read(item).map(|url| Self(vec![url]));
+        };
+        if elements.is_empty() {
+            return Err("is empty; name one server at least".into());
+        }
+        let urls: Vec<_> = elements.iter().filter_map(Item::read).collect();
+        if urls.len() < elements.len() {
+            return Err(Wrong::Told);
+        }
+        Ok(Self(urls))
     }
 }

@@ -22,7 +22,8 @@ use crate::output::format::json::{quoted, write_event};
 pub(super) struct Encoder {
     pub(super) host: Option<String>,
     pub(super) index: Option<String>,
-    pub(super) gzip: bool,
+    /// How hard bodies are compressed; `None` for not at all.
+    pub(super) gzip: Option<u32>,
 }
 
 /// A request body.
@@ -55,14 +56,37 @@ impl Encoder {
             events += 1;
         }
         let raw_len = out.len();
-        let bytes = if self.gzip { gzip(&out)? } else { out };
+        let bytes = match self.gzip {
+            Some(level) => gzip(&out, level)?,
+            None => out,
+        };
         Ok(Body {
             bytes,
             events,
             raw_len,
         })
     }
+
+    /// How many events from the front fit `max_len` bytes before compression, by estimate: what is to be escaped in a line of text is not
+    /// counted.
+    pub(super) fn fitting(&self, batch: &Batch, max_len: usize) -> usize {
+        let fixed = Fixed::new(self, batch);
+        let around = AROUND + fixed.labels.len() + fixed.index.len() + fixed.end.len();
+        let mut len = 0_usize;
+        let lens = batch
+            .records()
+            .iter()
+            .map(|record| record.body.len() + record.kind.len());
+        lens.take_while(|body| {
+            len += body + around;
+            len <= max_len
+        })
+        .count()
+    }
 }
+
+/// Bytes of an event besides its body and what [`Fixed`] holds: braces, its time and its id.
+const AROUND: usize = 96;
 
 /// The parts that all events of a batch share, escaped once.
 struct Fixed {
@@ -141,9 +165,8 @@ fn write_seconds(out: &mut Vec<u8>, time: Timestamp) -> io::Result<()> {
     write!(out, "{sign}{}.{:03}", ms / 1000, ms % 1000)
 }
 
-/// At the fast level: compression is the greater part of what a delivery costs, and higher levels cost twice and more.
-fn gzip(raw: &[u8]) -> io::Result<Vec<u8>> {
-    let mut gzip = GzEncoder::new(Vec::with_capacity(raw.len() / 2), Compression::fast());
+fn gzip(raw: &[u8], level: u32) -> io::Result<Vec<u8>> {
+    let mut gzip = GzEncoder::new(Vec::with_capacity(raw.len() / 2), Compression::new(level));
     gzip.write_all(raw)?;
     gzip.finish()
 }
@@ -163,7 +186,7 @@ mod tests {
         Encoder {
             host: Some("collector-1".to_owned()),
             index: Some("mimecast".to_owned()),
-            gzip: false,
+            gzip: None,
         }
     }
 
@@ -197,7 +220,7 @@ mod tests {
         let bare = Encoder {
             host: None,
             index: None,
-            gzip: false,
+            gzip: None,
         };
         insta::assert_snapshot!(text(&bare, &numbered(1)), @r#"{"time":1767690487.000,"source":"mimecast:acme-uk:audit","sourcetype":"mimecast:audit","event":{"n":0},"fields":{"event_id":"abababababababababababababababab","integration":"acme-uk"}}"#);
     }
@@ -266,7 +289,7 @@ mod tests {
         let (plain, packed) = (
             encoder(),
             Encoder {
-                gzip: true,
+                gzip: Some(1),
                 ..encoder()
             },
         );

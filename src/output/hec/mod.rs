@@ -1,14 +1,18 @@
 //! Splunk's HTTP Event Collector.
 //!
-//! Three parts that do not know each other: `encode` makes a request body of events, `reply` reads what an answer
-//! says of them, and `send` carries one to the server and the other back. `probe` asks whether all of that would work.
+//! Parts that do not know each other: `encode` makes a request body of events, `reply` reads what an answer says of them, `ack` keeps what
+//! no indexer has confirmed yet, `servers` knows which server is used; and `send` carries requests there and answers back. `probe`
+//! asks whether all of that would work.
 
+mod ack;
 mod config;
 mod encode;
 mod probe;
 mod reply;
 mod send;
+mod servers;
 
+pub use ack::AckMode;
 pub use config::HecConfig;
 pub use probe::{Probed, probe};
 #[cfg(test)]

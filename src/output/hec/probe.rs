@@ -1,15 +1,17 @@
 //! Whether a collector would take events: its health, and one event of the collector's own.
 //!
-//! HEC tells whether the token may write to the index, and whether it demands acknowledgement, only to those who send an event. So one
-//! is sent, under a source type of its own.
+//! HEC tells whether the token may write to the index, and whether it has acknowledgement, only to those who send an event. So one is
+//! sent, under a source type of its own and on a channel of its own.
 
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde_json::json;
+use uuid::Uuid;
 
 use super::HecConfig;
 use super::reply::Answer;
+use super::send::CHANNEL;
 use crate::health::{Failure, Origin};
 use crate::http::{read_prefix, transport_failure};
 use crate::secret::Secret;
@@ -28,22 +30,28 @@ const SOURCETYPE: &str = "mimecast:collector:check";
 pub struct Probed {
     /// When it was asked after its health.
     pub health: Result<(), Failure>,
-    /// When it was sent an event.
-    pub event: Result<(), Failure>,
+    /// When it was sent an event: whether it will acknowledge it.
+    pub event: Result<bool, Failure>,
 }
 
-/// Asks a collector after its health and sends it one event.
-pub async fn probe(config: &HecConfig, token: &Secret, client: &reqwest::Client) -> Probed {
-    let health = client.get(format!("{}{HEALTH}", config.url));
+/// Asks the collector at `url`, one of the output's, after its health and sends it one event.
+pub async fn probe(
+    config: &HecConfig,
+    url: &str,
+    token: &Secret,
+    client: &reqwest::Client,
+) -> Probed {
+    let health = client.get(format!("{url}{HEALTH}"));
     let health = match answer(health, &format!("GET {HEALTH}"), token).await {
         Ok((200, _)) => Ok(()),
-        Ok((_, said)) => said,
+        Ok((_, said)) => said.map(drop),
         Err(failure) => Err(failure),
     };
     let event = client
-        .post(format!("{}{EVENT}", config.url))
+        .post(format!("{url}{EVENT}"))
         .header(AUTHORIZATION, authorization(token))
         .header(CONTENT_TYPE, "application/json")
+        .header(CHANNEL, Uuid::new_v4().to_string())
         .body(body(config));
     let event = answer(event, &format!("POST {EVENT}"), token).await;
     Probed {
@@ -74,25 +82,25 @@ fn authorization(token: &Secret) -> HeaderValue {
     value
 }
 
-/// The status, and what the answer says of one event.
+/// The status, and what the answer says of one event: if it was taken, whether it will be acknowledged.
 async fn answer(
     request: reqwest::RequestBuilder,
     endpoint: &str,
     token: &Secret,
-) -> Result<(u16, Result<(), Failure>), Failure> {
+) -> Result<(u16, Result<bool, Failure>), Failure> {
     let response = request.timeout(TIMEOUT).send().await;
     let mut response = response.map_err(|e| transport_failure(&e, endpoint))?;
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());
     let body = read_prefix(response, MAX_ANSWER).await;
-    let said = Answer {
+    let answer = Answer {
         endpoint,
         status,
         headers: &headers,
         body: &body,
         token,
-    }
-    .read(1);
+    };
+    let said = answer.read(1);
     let refused = || {
         let reason = said.rejected.first().map(|rejection| &rejection.reason);
         Failure::new(Origin::Hec, status, "", endpoint)
@@ -100,7 +108,7 @@ async fn answer(
     };
     let said = match said.failure {
         Some(failure) => Err(failure),
-        None if said.accepted == 1 => Ok(()),
+        None if said.accepted == 1 => Ok(answer.ack_id().is_some()),
         None => Err(refused()),
     };
     Ok((status, said))

@@ -45,12 +45,15 @@ struct Hec {
     text: String,
     #[serde(rename = "invalid-event-number")]
     event: Option<usize>,
+    /// The number that an indexer's acknowledgement is asked by.
+    #[serde(rename = "ackId")]
+    ack_id: Option<u64>,
 }
 
 impl Answer<'_> {
     /// What became of the `sent` events of the request.
     pub(super) fn read(&self, sent: usize) -> Delivery {
-        let hec = serde_json::from_slice::<Hec>(self.body).ok();
+        let hec = self.hec();
         let failure = self.failure(hec.as_ref());
         if self.status == 413 {
             return blame(None, sent, failure);
@@ -67,6 +70,25 @@ impl Answer<'_> {
             }
             _ => Delivery::failed(failure),
         }
+    }
+
+    /// The number to ask the acknowledgement by, if the token has that.
+    pub(super) fn ack_id(&self) -> Option<u64> {
+        self.hec()?.ack_id
+    }
+
+    /// Whether the events were accepted with the remark that a queue nears its end.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.hec().is_some_and(|hec| matches!(hec.code, 24 | 25))
+    }
+
+    /// The answer as a failure, of a request that carried no events.
+    pub(super) fn failed(&self) -> Failure {
+        self.failure(self.hec().as_ref())
+    }
+
+    fn hec(&self) -> Option<Hec> {
+        serde_json::from_slice(self.body).ok()
     }
 
     fn failure(&self, hec: Option<&Hec>) -> Failure {

@@ -1,23 +1,28 @@
 //! Carries batches to HEC and its answers back.
 
-use std::error::Error as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::Url;
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName,
+    HeaderValue, InvalidHeaderValue, SET_COOKIE,
 };
+use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use super::HecConfig;
+use super::ack::{AckAnswer, AckMode, Acks, Route};
 use super::encode::{Body, Encoder};
 use super::reply::Answer;
+use super::servers::Servers;
+use crate::clock::Clock;
 use crate::health::{Failure, Origin};
-use crate::output::{Batch, BatchLimits, Delivery, Output, blocking};
+use crate::http::transport_failure;
+use crate::output::{Batch, BatchLimits, Delivery, Output, Receipt, Verdict, Window, blocking};
 use crate::secret::{Fingerprint, Secret};
-
-const PATH: &str = "/services/collector/event";
 
 /// 2 MiB: what receivers commonly take before compression.
 const MAX_BODY: usize = 2 << 20;
@@ -25,28 +30,66 @@ const MAX_BODY: usize = 2 << 20;
 /// 64 KiB: smaller bodies cost more in requests than a receiver that refuses larger ones can mean.
 const MIN_BODY: usize = 64 << 10;
 
-/// Bounds memory, and what a lost answer repeats, when events are tiny.
-const MAX_EVENTS: usize = 10_000;
-
 /// Longer than a busy indexer takes for the largest body; an answer later than this is lost, and the batch repeated.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// For questions, which have short answers.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// 64 KiB: HEC's answers have some hundred bytes; what is longer is not one.
 const MAX_ANSWER: usize = 64 << 10;
+
+/// 1 MiB: an answer about [`super::ack::AT_ONCE`] numbers has some twenty bytes for each.
+const MAX_ACK_ANSWER: usize = 1 << 20;
+
+/// So many deliveries go over a connection, or to one indexer behind a load balancer, before a new one is made, so that a change of names
+/// or of the balancer's mind is followed.
+const RENEW_AFTER: usize = 100;
+
+/// Bodies that are encoded at once; their answers take longer than that.
+const ENCODING: usize = 2;
+
+/// Each batch that is out holds its events in memory, up to 2 MiB.
+const WINDOW: Window = Window {
+    lane: 2,
+    all: 8,
+    unconfirmed: 4_096,
+    wait: Duration::ZERO,
+};
+
+/// No batch ever has this number. A number that one has would be forgotten by its being asked about, and the batch sent again.
+const NO_BATCH: u64 = 2_147_483_647;
+
+pub(super) const CHANNEL: HeaderName = HeaderName::from_static("x-splunk-request-channel");
 
 /// A Splunk HTTP Event Collector.
 #[derive(Debug)]
 pub struct SplunkHec {
     client: reqwest::Client,
-    url: Url,
-    /// Method and place, for messages.
-    endpoint: String,
+    servers: Servers,
+    /// The addresses as configured, for the fingerprint.
+    urls: String,
     token: Secret,
     /// `Splunk <token>`, marked as sensitive.
     authorization: HeaderValue,
     encoder: Arc<Encoder>,
+    /// Whose turn it is to encode: bodies of a whole window before compression would be most of the memory.
+    encoding: Semaphore,
     /// Bytes of a body before compression; halved each time that the receiver finds one too large.
     max_body: AtomicUsize,
+    max_events: usize,
+    wait: Duration,
+    mode: AckMode,
+    acks: Acks,
+    /// A GUID of this run: numbers of a former run are nothing to it.
+    channel: HeaderValue,
+    /// Whether the receiver wants the channel though acknowledgement is off here.
+    wants_channel: AtomicBool,
+    /// The receiver has said that it is nearly full.
+    is_slow: AtomicBool,
+    deliveries: AtomicUsize,
+    /// By which a load balancer tells where the last delivery went.
+    cookie: Mutex<Option<String>>,
 }
 
 /// Why a HEC output cannot be used.
@@ -62,6 +105,20 @@ pub enum ConfigError {
     Token(#[source] InvalidHeaderValue),
 }
 
+/// What came of offering a body to one server.
+enum Offered {
+    /// It was not reached, so it has taken nothing and another may be offered the same.
+    Unreached(Failure),
+    Answered(Delivery),
+}
+
+/// A server's answer.
+struct Reply {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
 impl SplunkHec {
     /// Makes a collector ready to deliver to. Sends nothing.
     ///
@@ -72,36 +129,45 @@ impl SplunkHec {
         token: Secret,
         client: reqwest::Client,
     ) -> Result<Self, ConfigError> {
-        let url = Url::parse(&format!("{}{PATH}", config.url))
-            .ok()
-            .filter(Url::has_host)
-            .ok_or_else(|| ConfigError::Url(config.url.clone()))?;
+        let servers = Servers::new(&config.urls).map_err(ConfigError::Url)?;
         let mut authorization = HeaderValue::from_str(&format!("Splunk {}", token.expose()))
             .map_err(ConfigError::Token)?;
         authorization.set_sensitive(true);
+        let channel = HeaderValue::from_str(&Uuid::new_v4().to_string());
         let max_body = usize::try_from(config.batch_bytes).unwrap_or(MAX_BODY);
         Ok(Self {
             client,
-            endpoint: format!("POST {}{PATH}", place(&url)),
-            url,
+            urls: config.urls.join(" "),
             token,
             authorization,
             encoder: Arc::new(Encoder {
                 host: config.host.clone().or_else(machine_name),
                 index: config.index.clone(),
-                gzip: config.gzip,
+                gzip: config.gzip.then_some(config.gzip_level),
             }),
+            encoding: Semaphore::new(ENCODING),
             max_body: AtomicUsize::new(max_body.min(MAX_BODY)),
+            max_events: config.batch_events,
+            wait: config.batch_wait,
+            mode: config.ack,
+            acks: Acks::new(config.ack_timeout, servers.get(0).ack_endpoint()),
+            servers,
+            channel: channel.map_err(ConfigError::Token)?,
+            wants_channel: AtomicBool::new(false),
+            is_slow: AtomicBool::new(false),
+            deliveries: AtomicUsize::new(0),
+            cookie: Mutex::default(),
         })
     }
 
     /// What the receiver and the token can be told by, under the install id `key`.
     #[must_use]
     pub fn fingerprint(&self, key: &[u8]) -> Fingerprint {
-        Fingerprint::of(key, &[self.url.as_str(), self.token.expose()])
+        Fingerprint::of(key, &[&self.urls, self.token.expose()])
     }
 
     async fn encode(&self, batch: &Batch) -> Result<Body, Failure> {
+        let _turn = self.encoding.acquire().await;
         let (encoder, batch, limit) = (Arc::clone(&self.encoder), batch.clone(), self.limits());
         blocking(move || encoder.encode(&batch.first(limit), limit.bytes))
             .await
@@ -111,35 +177,296 @@ impl SplunkHec {
             })
     }
 
-    /// Sends one request and reads its answer up to [`MAX_ANSWER`].
-    async fn post(&self, body: Vec<u8>) -> reqwest::Result<(u16, HeaderMap, Vec<u8>)> {
+    /// Offers the body to the server that is used, and to the others while none is reached.
+    async fn offer(&self, body: Bytes, events: usize) -> Delivery {
+        let mut failure = None;
+        for _ in 0..self.servers.len() {
+            let index = self.servers.current();
+            if self.servers.is_in_doubt(index)
+                && let Err(unwell) = self.ask_after_health(index).await
+            {
+                self.servers.give_way(index);
+                failure = Some(unwell);
+                continue;
+            }
+            match self.offer_to(index, body.clone(), events).await {
+                Offered::Unreached(unreached) => failure = Some(unreached),
+                Offered::Answered(delivery) => return delivery,
+            }
+        }
+        Delivery::failed(failure.unwrap_or_else(|| {
+            Failure::new(
+                Origin::Transport,
+                0,
+                "connect",
+                &self.servers.get(0).endpoint,
+            )
+        }))
+    }
+
+    async fn offer_to(&self, index: usize, body: Bytes, events: usize) -> Offered {
+        let server = self.servers.get(index);
+        let renews =
+            self.deliveries.fetch_add(1, Ordering::Relaxed) % RENEW_AFTER == RENEW_AFTER - 1;
+        if renews {
+            self.stick_to(None);
+        }
+        let cookie = self.cookie();
         let mut request = self
-            .client
-            .post(self.url.clone())
-            .timeout(TIMEOUT)
-            .header(AUTHORIZATION, self.authorization.clone())
-            .header(CONTENT_TYPE, "application/json")
+            .request(&server.event, cookie.as_deref(), TIMEOUT)
             .body(body);
-        if self.encoder.gzip {
+        if self.encoder.gzip.is_some() {
             request = request.header(CONTENT_ENCODING, "gzip");
         }
-        let mut response = request.send().await?;
-        let mut body = Vec::new();
-        while body.len() < MAX_ANSWER
-            && let Some(chunk) = response.chunk().await?
-        {
-            body.extend_from_slice(&chunk);
+        if renews {
+            request = request.header(CONNECTION, "close");
         }
-        body.truncate(MAX_ANSWER);
-        let status = response.status().as_u16();
-        Ok((status, std::mem::take(response.headers_mut()), body))
+        let reply = match read(request, MAX_ANSWER).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.stick_to(None);
+                self.servers.give_way(index);
+                let failure = transport_failure(&error, &server.endpoint);
+                return if error.is_connect() {
+                    Offered::Unreached(failure)
+                } else {
+                    Offered::Answered(Delivery::failed(failure))
+                };
+            }
+        };
+        let answer = Answer {
+            endpoint: &server.endpoint,
+            status: reply.status,
+            headers: &reply.headers,
+            body: &reply.body,
+            token: &self.token,
+        };
+        let mut delivery = answer.read(events);
+        if delivery.failure.is_some() && self.awaits_acknowledgement() {
+            // What was taken before it failed has no number, so that nobody would ever confirm it.
+            delivery.accepted = 0;
+        }
+        match &delivery.failure {
+            // What stands in one server's way need not stand in another's.
+            Some(failure) if failure.status >= 500 || matches!(failure.status, 404 | 408) => {
+                self.stick_to(None);
+                self.servers.give_way(index);
+            }
+            Some(_) => {}
+            None => self.servers.is_well(index),
+        }
+        if delivery.failure.is_some() || !delivery.rejected.is_empty() {
+            return Offered::Answered(delivery);
+        }
+        self.is_slow
+            .store(answer.is_nearly_full(), Ordering::Relaxed);
+        let cookie = cookie_of(&reply.headers).or(cookie);
+        self.stick_to(cookie.clone());
+        Offered::Answered(self.acknowledged(
+            delivery,
+            answer.ack_id(),
+            Route {
+                server: index,
+                cookie,
+            },
+        ))
     }
+
+    fn awaits_acknowledgement(&self) -> bool {
+        match self.mode {
+            AckMode::Off => false,
+            AckMode::On => true,
+            AckMode::Auto => self.acks.is_on() == Some(true),
+        }
+    }
+
+    /// What an accepted delivery is worth: with acknowledgement, a promise.
+    fn acknowledged(&self, delivery: Delivery, number: Option<u64>, route: Route) -> Delivery {
+        match (self.mode, number) {
+            (AckMode::Off, _) => delivery,
+            (AckMode::Auto | AckMode::On, Some(number)) => {
+                Delivery::pending(delivery.accepted, self.acks.keep(route, number))
+            }
+            (AckMode::Auto, None) => {
+                self.acks.learn(false);
+                delivery
+            }
+            (AckMode::On, None) => {
+                self.acks.learn(false);
+                self.acks.forget();
+                let endpoint = &self.servers.get(route.server).endpoint;
+                let failure = Failure::new(Origin::Hec, 200, "14", endpoint);
+                Delivery::failed(failure.with_detail("the answer has no number to ask about"))
+            }
+        }
+    }
+
+    /// Asks once whether the token has acknowledgement, where that matters before anything is sent.
+    async fn probe(&self) -> Result<(), Failure> {
+        if self.mode == AckMode::Off || self.acks.is_on().is_some() {
+            return Ok(());
+        }
+        let index = self.servers.current();
+        let endpoint = self.servers.get(index).ack_endpoint();
+        let route = Route {
+            server: index,
+            cookie: self.cookie(),
+        };
+        let Ok(reply) = self.ask_about(&route, &[NO_BATCH]).await else {
+            // The delivery itself will say what is wrong, or what its answer is worth.
+            return Ok(());
+        };
+        if serde_json::from_slice::<AckAnswer>(&reply.body).is_ok() {
+            self.acks.learn(true);
+            return Ok(());
+        }
+        let failure = self.failure(&reply, &endpoint);
+        match (failure.code.as_str(), self.mode) {
+            ("14", AckMode::On) => Err(failure),
+            ("14", AckMode::Auto | AckMode::Off) => {
+                self.acks.learn(false);
+                tracing::info!(
+                    "the token has no indexer acknowledgement: what HEC takes counts as delivered"
+                );
+                Ok(())
+            }
+            (_, AckMode::Auto | AckMode::On | AckMode::Off) => Ok(()),
+        }
+    }
+
+    async fn ask_about(&self, route: &Route, numbers: &[u64]) -> reqwest::Result<Reply> {
+        let server = self.servers.get(route.server);
+        let question = serde_json::json!({ "acks": numbers }).to_string();
+        let request = self
+            .request(&server.ack, route.cookie.as_deref(), ASK_TIMEOUT)
+            .header(CHANNEL, self.channel.clone())
+            .body(question);
+        read(request, MAX_ACK_ANSWER).await
+    }
+
+    /// What is confirmed of these numbers; nothing while the server does not say.
+    async fn confirmed(&self, route: &Route, numbers: &[u64]) -> Vec<(Receipt, Verdict)> {
+        let Ok(reply) = self.ask_about(route, numbers).await else {
+            return Vec::new();
+        };
+        // The load balancer has turned to another indexer, whose numbers mean other batches.
+        let is_elsewhere = cookie_of(&reply.headers)
+            .is_some_and(|cookie| route.cookie.as_ref().is_some_and(|ours| *ours != cookie));
+        match serde_json::from_slice::<AckAnswer>(&reply.body) {
+            Ok(answer) if reply.status == 200 && !is_elsewhere => self.acks.confirm(route, &answer),
+            Ok(_) => Vec::new(),
+            Err(_) => {
+                let endpoint = self.servers.get(route.server).ack_endpoint();
+                if self.failure(&reply, &endpoint).code == "14" {
+                    self.acks.learn(false);
+                    if self.mode == AckMode::On {
+                        self.acks.forget();
+                    }
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// Whether a server that has failed may be used again. One that does not know the question is.
+    async fn ask_after_health(&self, index: usize) -> Result<(), Failure> {
+        let server = self.servers.get(index);
+        let endpoint = server
+            .endpoint
+            .replace("POST", "GET")
+            .replace("/event", "/health");
+        let request = self.client.get(server.health.clone()).timeout(ASK_TIMEOUT);
+        let reply = read(
+            request.header(AUTHORIZATION, self.authorization.clone()),
+            MAX_ANSWER,
+        );
+        let reply = reply.await.map_err(|e| transport_failure(&e, &endpoint))?;
+        if reply.status < 500 {
+            return Ok(());
+        }
+        Err(self.failure(&reply, &endpoint))
+    }
+
+    fn failure(&self, reply: &Reply, endpoint: &str) -> Failure {
+        let answer = Answer {
+            endpoint,
+            status: reply.status,
+            headers: &reply.headers,
+            body: &reply.body,
+            token: &self.token,
+        };
+        answer.failed()
+    }
+
+    fn request(
+        &self,
+        url: &Url,
+        cookie: Option<&str>,
+        timeout: Duration,
+    ) -> reqwest::RequestBuilder {
+        let mut request = self
+            .client
+            .post(url.clone())
+            .timeout(timeout)
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(CONTENT_TYPE, "application/json");
+        if self.mode != AckMode::Off || self.wants_channel.load(Ordering::Relaxed) {
+            request = request.header(CHANNEL, self.channel.clone());
+        }
+        match cookie.and_then(|cookie| HeaderValue::from_str(cookie).ok()) {
+            Some(cookie) => request.header(COOKIE, cookie),
+            None => request,
+        }
+    }
+
+    /// Only with acknowledgement: without it any indexer is as good.
+    fn cookie(&self) -> Option<String> {
+        if self.mode == AckMode::Off {
+            return None;
+        }
+        self.cookie
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn stick_to(&self, cookie: Option<String>) {
+        *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = cookie;
+    }
+}
+
+/// Sends a request and reads its answer up to `cap` bytes.
+async fn read(request: reqwest::RequestBuilder, cap: usize) -> reqwest::Result<Reply> {
+    let mut response = request.send().await?;
+    let mut body = Vec::new();
+    while body.len() < cap
+        && let Some(chunk) = response.chunk().await?
+    {
+        body.extend_from_slice(&chunk);
+    }
+    body.truncate(cap);
+    Ok(Reply {
+        status: response.status().as_u16(),
+        headers: std::mem::take(response.headers_mut()),
+        body,
+    })
+}
+
+/// The names and values of the cookies that an answer sets.
+fn cookie_of(headers: &HeaderMap) -> Option<String> {
+    let cookies = headers.get_all(SET_COOKIE).iter();
+    let pairs = cookies.filter_map(|cookie| cookie.to_str().ok()?.split(';').next());
+    let pairs: Vec<_> = pairs.map(str::trim).collect();
+    (!pairs.is_empty()).then(|| pairs.join("; "))
 }
 
 impl Output for SplunkHec {
     async fn deliver(&self, batch: &Batch) -> Delivery {
         if batch.is_empty() {
             return Delivery::accepted(0);
+        }
+        if let Err(failure) = self.probe().await {
+            return Delivery::failed(failure);
         }
         let Body {
             bytes,
@@ -149,38 +476,61 @@ impl Output for SplunkHec {
             Ok(body) => body,
             Err(failure) => return Delivery::failed(failure),
         };
-        let (status, headers, body) = match self.post(bytes).await {
-            Ok(answer) => answer,
-            Err(e) => return Delivery::failed(transport(e, &self.endpoint)),
-        };
-        if status == 413 {
+        let bytes = Bytes::from(bytes);
+        let mut delivery = self.offer(bytes.clone(), events).await;
+        let code = delivery
+            .failure
+            .as_ref()
+            .map(|failure| failure.code.as_str());
+        if matches!(code, Some("10" | "11")) && !self.wants_channel.swap(true, Ordering::Relaxed) {
+            // The token wants a channel, which costs nothing.
+            delivery = self.offer(bytes, events).await;
+        }
+        if delivery
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.status == 413)
+        {
             let half = (raw_len / 2).max(MIN_BODY);
             self.max_body.fetch_min(half, Ordering::Relaxed);
         }
-        Answer {
-            endpoint: &self.endpoint,
-            status,
-            headers: &headers,
-            body: &body,
-            token: &self.token,
-        }
-        .read(events)
+        delivery
     }
 
     fn limits(&self) -> BatchLimits {
         BatchLimits {
             bytes: self.max_body.load(Ordering::Relaxed),
-            events: MAX_EVENTS,
+            events: self.max_events,
         }
     }
-}
 
-/// Host and port.
-fn place(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port_or_known_default() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
+    fn fitting(&self, batch: &Batch) -> usize {
+        self.encoder.fitting(batch, self.limits().bytes)
+    }
+
+    fn window(&self) -> Window {
+        let wait = self.wait;
+        if self.is_slow.load(Ordering::Relaxed) {
+            return Window {
+                lane: 1,
+                all: 2,
+                wait,
+                ..WINDOW
+            };
+        }
+        Window { wait, ..WINDOW }
+    }
+
+    async fn confirmations(&self, clock: &Clock) -> Vec<(Receipt, Verdict)> {
+        loop {
+            let (mut verdicts, questions) = self.acks.round(clock).await;
+            for (route, numbers) in questions {
+                verdicts.extend(self.confirmed(&route, &numbers).await);
+            }
+            if !verdicts.is_empty() {
+                return verdicts;
+            }
+        }
     }
 }
 
@@ -188,27 +538,6 @@ fn place(url: &Url) -> String {
 fn machine_name() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
-}
-
-/// Names what went wrong below HTTP.
-fn transport(error: reqwest::Error, endpoint: &str) -> Failure {
-    let code = if error.is_timeout() {
-        "timeout"
-    } else if error.is_connect() {
-        "connect"
-    } else if error.is_body() || error.is_decode() {
-        "body"
-    } else {
-        "reset"
-    };
-    let error = error.without_url();
-    let mut detail = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        detail = format!("{detail}: {error}");
-        cause = error.source();
-    }
-    Failure::new(Origin::Transport, 0, code, endpoint).with_detail(&detail)
 }
 
 #[cfg(test)]
@@ -219,7 +548,6 @@ pub(in crate::output) mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::http::Connection;
     use crate::output::fixture::numbered;
     use crate::secret::SecretSource;
 
@@ -238,13 +566,11 @@ pub(in crate::output) mod tests {
     fn hec(url: String) -> SplunkHec {
         let token = Secret::new("hunter2".to_owned());
         let config = HecConfig {
-            url,
-            token: SecretSource::Literal(token.clone()),
-            index: None,
+            urls: vec![url],
             host: Some("here".to_owned()),
-            gzip: true,
             batch_bytes: u64::MAX,
-            connection: Connection::default(),
+            ack: AckMode::Off,
+            ..HecConfig::plain(SecretSource::Literal(token.clone()))
         };
         SplunkHec::new(&config, token, client()).unwrap()
     }

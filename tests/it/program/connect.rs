@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use mimecast_collector::simulator::{Account, Answer, Fault, Options, Target};
+use mimecast_collector::simulator::{Account, Answer, Confirms, Fault, HecAcks, Options, Target};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -199,6 +199,27 @@ async fn a_receiver_that_refuses_says_whether_it_is_the_token_the_index_or_the_a
     found(&place)
         .await
         .assert("splunk", "health", "failure", &["hec/18"]);
+}
+
+#[tokio::test]
+async fn a_token_is_said_to_acknowledge_or_not_and_fails_only_where_that_is_insisted_on() {
+    let acks = HecAcks {
+        indexers: 1,
+        confirms: Confirms::After(0),
+    };
+    for (hec_acks, ack, verdict, word) in [
+        (Some(acks), "auto", "ok", "with acknowledgement"),
+        (None, "auto", "ok", "without acknowledgement"),
+        (None, "on", "failure", "hec/14"),
+    ] {
+        let options = Options {
+            hec_acks,
+            ..Options::default()
+        };
+        let place = place(options, &format!("ack = \"{ack}\""), |text| text).await;
+        let found = found(&place).await;
+        found.assert("splunk", "token", verdict, &[word]);
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod connect;
 mod delivery;
 mod harness;
 mod healing;
+mod hec;
 mod ledger;
 mod memory;
 mod operation;
