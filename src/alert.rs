@@ -10,7 +10,7 @@ use crate::model::{IntegrationId, OutputId, Timestamp};
 use crate::store::Notice;
 
 /// A tag of this name is the Mimecast account code, which support asks for.
-const ACCOUNT_CODE: &str = "account_code";
+pub const ACCOUNT_CODE: &str = "account_code";
 /// Where Mimecast tells of incidents.
 const STATUS_PAGE: &str = "https://status.mimecast.com";
 /// So many failures in a row, and an incident of the vendor's becomes likely.

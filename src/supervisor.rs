@@ -3,6 +3,7 @@
 //! A new configuration is prepared whole, with all that can fail, before anything is stopped; then only the entries that differ are stopped
 //! and started again. An entry is never changed in place.
 
+mod directory;
 mod left;
 mod replays;
 
@@ -26,6 +27,7 @@ use crate::mimecast::auth::{Credential, CredentialError};
 use crate::mimecast::client::{Client, Http, Limits};
 use crate::model::{IntegrationId, OutputId, Timestamp};
 use crate::output::config::OutputConfig;
+use crate::output::directory::Directory;
 use crate::output::{self, Filtered, OpenError, Target, Worker};
 use crate::pause::{Pause, Paused};
 use crate::poll::config::{CredentialSource, IntegrationConfig};
@@ -44,6 +46,7 @@ pub struct Supervisor {
     shared: Shared,
     limits: Limits,
     spool: Spool,
+    directory: Directory,
     pollers: BTreeMap<IntegrationId, Entry<IntegrationConfig, poll::Command>>,
     workers: BTreeMap<OutputId, Entry<OutputConfig, output::Command>>,
     tasks: JoinSet<Result<(), StoreError>>,
@@ -99,6 +102,7 @@ pub enum Order {
 pub struct Prepared {
     integrations: Vec<(IntegrationConfig, Credential, Http)>,
     outputs: Vec<(OutputConfig, Target)>,
+    directory: Directory,
     spool: Spool,
 }
 
@@ -141,14 +145,17 @@ pub fn prepare(config: &Config, clock: &Clock) -> Result<Prepared, PrepareError>
         };
         integrations.push((integration.clone(), credential, http));
     }
+    let directory = directory::of(&config.integrations);
     let mut outputs = Vec::new();
     for output in &config.outputs {
-        let target = Target::open(output, clock, |connection| client(connection, Purpose::Api))?;
+        let connect = |connection: &Connection| client(connection, Purpose::Api);
+        let target = Target::open(output, clock, &directory, connect)?;
         outputs.push((output.clone(), target));
     }
     Ok(Prepared {
         integrations,
         outputs,
+        directory,
         spool: config.spool,
     })
 }
@@ -203,6 +210,7 @@ impl Supervisor {
             shared,
             limits,
             spool,
+            directory: Directory::default(),
             pollers: BTreeMap::new(),
             workers: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -219,9 +227,13 @@ impl Supervisor {
         let Prepared {
             integrations,
             outputs,
+            directory,
             spool,
         } = prepared;
         self.spool = spool;
+        // An output shows what it was told of the integrations when it was opened.
+        let is_same = self.directory == directory;
+        self.directory = directory;
         let (mut new_pollers, mut new_workers) = (Vec::new(), Vec::new());
         let (mut kept_pollers, mut kept_workers) = (BTreeSet::new(), BTreeSet::new());
         for (config, credential, http) in integrations {
@@ -238,7 +250,11 @@ impl Supervisor {
             routes.push(config.route.clone());
             let fingerprint = target.fingerprint(&key);
             let running = self.workers.get(&config.id);
-            if running.is_some_and(|entry| entry.is(&config, fingerprint.as_ref())) {
+            let is_kept = |entry: &Entry<_, _>| {
+                entry.is(&config, fingerprint.as_ref())
+                    && (is_same || !config.kind.shows_integrations())
+            };
+            if running.is_some_and(is_kept) {
                 kept_workers.insert(config.id);
             } else {
                 new_workers.push((config, target, fingerprint));
@@ -482,7 +498,7 @@ impl Supervisor {
         for (id, entry) in self.workers.iter_mut().filter(|(_, entry)| watched(entry)) {
             let connect = |connection: &Connection| client(connection, Purpose::Api);
             let clock = &self.shared.context.clock;
-            let opened = Target::open(&entry.config, clock, connect);
+            let opened = Target::open(&entry.config, clock, &self.directory, connect);
             let found = readable(opened, &mut entry.secrets);
             let print = found.as_ref().and_then(|target| target.fingerprint(key));
             if entry.secrets.look(entry.fingerprint.as_ref(), print, now)

@@ -134,8 +134,13 @@ fn outputs<'a>(
     integrations: &[IntegrationConfig],
 ) -> Vec<OutputConfig> {
     let mut tables = entries(root, "output", &defaults, "where it goes");
-    let read = |table| OutputConfig::read(table, known);
-    let outputs: Vec<_> = tables.iter_mut().filter_map(read).collect();
+    let mut outputs = Vec::new();
+    for table in &mut tables {
+        if let Some(output) = OutputConfig::read(table, known) {
+            look_for_tags(table, &output, integrations);
+            outputs.push(output);
+        }
+    }
     OutputConfig::read_defaults(&mut defaults, known);
     let why = "an output's positions are kept under its name: choose another";
     Table::distinct::<OutputId>(&tables, "name", why);
@@ -173,6 +178,19 @@ fn not_carried(integrations: &[IntegrationConfig], outputs: &[OutputConfig]) -> 
         }
     }
     lost
+}
+
+/// What an integration has no value for is left out of its events: that may be meant, but is worth a word.
+fn look_for_tags(table: &mut Table<'_>, output: &OutputConfig, integrations: &[IntegrationConfig]) {
+    for (key, tag) in output.kind.tags() {
+        let lacking = |integration: &&IntegrationConfig| !integration.tags.contains_key(tag);
+        if let Some(integration) = integrations.iter().find(lacking) {
+            let name = &integration.id;
+            let text =
+                format!("integration '{name}' has no tag '{tag}': the default is used for it");
+            table.warn(key, &text);
+        }
+    }
 }
 
 fn entries<'a>(

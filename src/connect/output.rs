@@ -110,7 +110,8 @@ async fn hec_at(
     });
     match probed.event {
         Ok(is_acknowledged) => {
-            let index = config.index.as_deref().unwrap_or("of the token's own");
+            let index = config.labels.own_index("check");
+            let index = index.as_deref().unwrap_or("of the token's own");
             findings.push(match (is_acknowledged, config.ack) {
                 (true, AckMode::Auto | AckMode::On) => {
                     Finding::ok("token", "accepted, with acknowledgement")

@@ -68,6 +68,12 @@ impl Batch {
             .map_or("collector", |stream| &stream.log)
     }
 
+    /// Whether an integration fetched the events; if not, the collector says them of itself.
+    #[must_use]
+    pub const fn is_fetched(&self) -> bool {
+        self.stream.is_some()
+    }
+
     /// Whether a person had the events fetched again.
     #[must_use]
     pub fn is_replay(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use super::file::FileConfig;
 use super::filter::FilterConfig;
-use super::hec::HecConfig;
+use super::hec::{HecConfig, Labels};
 use super::route::{Known, Way};
 use super::syslog::SyslogConfig;
 use crate::model::{Carry, OutputId, Route};
@@ -65,6 +65,26 @@ impl OutputKind {
             Self::Syslog(syslog) => syslog.client_key.as_ref(),
             Self::File(_) | Self::Stdout => None,
         }
+    }
+}
+
+impl OutputKind {
+    /// Whether events go with what is known of their integrations.
+    #[must_use]
+    pub const fn shows_integrations(&self) -> bool {
+        match self {
+            Self::SplunkHec(_) => true,
+            Self::Syslog(_) | Self::File(_) | Self::Stdout => false,
+        }
+    }
+
+    /// The tags of integrations that it needs, by the keys that need them.
+    pub fn tags(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let labels = match self {
+            Self::SplunkHec(hec) => Some(&hec.labels),
+            Self::Syslog(_) | Self::File(_) | Self::Stdout => None,
+        };
+        labels.into_iter().flat_map(Labels::tags)
     }
 }
 

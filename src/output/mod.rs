@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod config;
 mod delivery;
+pub mod directory;
 pub mod file;
 pub mod filter;
 pub mod format;
@@ -34,6 +35,7 @@ use crate::http::{Connection, HttpError};
 use crate::model::OutputId;
 use crate::secret::{Fingerprint, SecretError, SecretSource};
 use config::{OutputConfig, OutputKind};
+use directory::Directory;
 
 /// A receiver of events: the seam at which tests put scripted ones.
 pub trait Output: Send + Sync + 'static {
@@ -110,13 +112,15 @@ pub enum Target {
 }
 
 impl Target {
-    /// Makes an output ready to deliver: reads its secret and lets `connect` build its client. Sends nothing.
+    /// Makes an output ready to deliver: reads its secret and lets `connect` build its client. Sends nothing. The directory says what
+    /// is known of the integrations.
     ///
     /// # Errors
     /// What the configuration names and cannot be used, for the person who wrote it.
     pub fn open<E>(
         config: &OutputConfig,
         clock: &Clock,
+        directory: &Directory,
         connect: impl FnOnce(&Connection) -> Result<reqwest::Client, E>,
     ) -> Result<Self, OpenError>
     where
@@ -131,7 +135,7 @@ impl Target {
                     .map_err(|e| OpenError::Token(output(), e))?;
                 let client =
                     connect(&hec.connection).map_err(|e| OpenError::Client(output(), e.into()))?;
-                SplunkHec::new(hec, token, client)
+                SplunkHec::new(hec, token, client, directory.clone())
                     .map(|hec| Self::SplunkHec(Box::new(hec)))
                     .map_err(|e| OpenError::Hec(output(), e))
             }
@@ -287,9 +291,12 @@ mod tests {
     #[test]
     fn an_output_that_cannot_be_opened_says_which_and_why_without_its_token() {
         let open = |url: &str, token: &str| {
-            Target::open(&hec(url, token), &Clock::system(), |_| {
-                Ok::<_, OpenError>(hec::test_client())
-            })
+            Target::open(
+                &hec(url, token),
+                &Clock::system(),
+                &Directory::default(),
+                |_| Ok::<_, OpenError>(hec::test_client()),
+            )
         };
         assert!(open("https://splunk.example:8088", "hunter2").is_ok());
         let shown = |e: OpenError| format!("{e} {e:?}");
@@ -304,6 +311,7 @@ mod tests {
         let no_client = Target::open(
             &hec("https://splunk.example", "hunter2"),
             &Clock::system(),
+            &Directory::default(),
             |_| Err("no such CA file"),
         );
         assert!(shown(no_client.unwrap_err()).contains("no such CA file"));
@@ -313,7 +321,7 @@ mod tests {
     fn a_target_keeps_its_token_to_itself() {
         let open = |token: &str| {
             let config = hec("https://splunk.example:8088", token);
-            Target::open(&config, &Clock::system(), |_| {
+            Target::open(&config, &Clock::system(), &Directory::default(), |_| {
                 Ok::<_, OpenError>(hec::test_client())
             })
             .unwrap()

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::ack::AckMode;
+use super::label::{Label, Origin};
+use super::preset::{self, Preset};
 use crate::http::{BaseUrl, Connection, Proxy};
 use crate::secret::SecretSource;
 use crate::settings::{Item, Setting, Size, Table, Wrong};
@@ -32,6 +34,25 @@ const ACK_MODES: &[(&str, AckMode)] = &[
     ("off", AckMode::Off),
 ];
 
+const PRESETS: &[(&str, Preset)] = &[("collector", Preset::Collector), ("vendor", Preset::Vendor)];
+
+/// What events are shown under. A label that is absent, or has no value for an event, leaves the default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    /// Whose names the defaults are.
+    pub preset: Preset,
+    /// The index; by default the token's.
+    pub index: Option<Label>,
+    /// The host; by default this machine's name.
+    pub host: Option<Label>,
+    /// The source; by default `mimecast:<integration>:<log>`.
+    pub source: Option<Label>,
+    /// The sourcetype; by default the preset's.
+    pub sourcetype: Option<Label>,
+    /// Whether event id, integration and account go along as indexed fields.
+    pub fields: bool,
+}
+
 /// A Splunk HTTP Event Collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HecConfig {
@@ -39,10 +60,8 @@ pub struct HecConfig {
     pub urls: Vec<String>,
     /// The token that events are sent with.
     pub token: SecretSource,
-    /// The index, or the token's default.
-    pub index: Option<String>,
-    /// The host that events are shown under; this machine's name if absent.
-    pub host: Option<String>,
+    /// What events are shown under.
+    pub labels: Labels,
     /// Whether bodies are compressed.
     pub gzip: bool,
     /// How hard, from 1 to 9.
@@ -68,8 +87,7 @@ impl HecConfig {
         Self {
             urls: Vec::new(),
             token,
-            index: None,
-            host: None,
+            labels: Labels::default(),
             gzip: true,
             gzip_level: GZIP_LEVEL,
             batch_bytes: MAX_BATCH_BYTES,
@@ -120,15 +138,13 @@ impl HecConfig {
             let text = "must be 10s at least: an indexer confirms when its disk has the events";
             table.reject("ack_timeout", text.to_owned());
         }
-        let index = table.optional("index");
-        let host = table.optional("host");
+        let labels = Labels::read(table);
         let gzip = table.optional("gzip").unwrap_or(true);
         let connection = Connection::read(table, Proxy::None);
         Some(Self {
             urls: urls?.0.iter().map(BaseUrl::text).collect(),
             token: token?,
-            index,
-            host,
+            labels,
             gzip,
             gzip_level,
             batch_bytes,
@@ -137,6 +153,63 @@ impl HecConfig {
             ack,
             ack_timeout,
             connection,
+        })
+    }
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self {
+            preset: Preset::Collector,
+            index: None,
+            host: None,
+            source: None,
+            sourcetype: None,
+            fields: true,
+        }
+    }
+}
+
+impl Labels {
+    fn read(table: &mut Table<'_>) -> Self {
+        let labels = Self {
+            preset: table.one_of("preset", PRESETS).unwrap_or(Preset::Collector),
+            index: table.optional("index"),
+            host: table.optional("host"),
+            source: table.optional("source"),
+            sourcetype: table.optional("sourcetype"),
+            fields: table.optional("fields").unwrap_or(true),
+        };
+        if !labels.fields {
+            let text = "events go without their event_id, so that nobody can tell a repeat";
+            table.warn("fields", text);
+        }
+        labels
+    }
+
+    /// The index of what the collector says of itself; `None` for the token's.
+    #[must_use]
+    pub fn own_index(&self, kind: &str) -> Option<String> {
+        let origin = Origin {
+            integration: None,
+            tenant: None,
+            log: "collector",
+            kind,
+        };
+        self.index.as_ref()?.show(&origin, preset::index)
+    }
+
+    /// The tags that are needed, by the keys that need them.
+    pub fn tags(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let keys = [
+            ("index", &self.index),
+            ("host", &self.host),
+            ("source", &self.source),
+            ("sourcetype", &self.sourcetype),
+        ];
+        keys.into_iter().flat_map(|(key, label)| {
+            let tags = label.iter().flat_map(Label::tags);
+            tags.map(move |tag| (key, tag))
         })
     }
 }

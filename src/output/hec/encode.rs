@@ -4,24 +4,31 @@
 //! {"time":1767690487.000,"host":"…","source":"mimecast:<integration>:<log>","sourcetype":"…","index":"…",
 //!  "event":{…},"fields":{"event_id":"<32 hex>","integration":"…"}}
 //! ```
-//! What a JSON event holds is sent byte by byte as it came; a line of text goes as a string. `time` is always set, so that the
+//! `host`, `source`, `sourcetype` and `index` are as `label` and `preset` say. What a JSON event holds is sent byte by byte as it came; a line of text goes as a string. `time` is always set, so that the
 //! indexer has nothing to guess, and `event_id` is an indexed field, by which a repeat can be told. Events of a replay have the field
-//! `"replayed":"true"` besides.
+//! `"replayed":"true"` besides. With the vendor's preset an object begins with the members that the vendor's app looks for.
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::model::{Record, Timestamp};
+use super::config::Labels;
+use super::label::{Label, Origin};
+use super::preset;
+use crate::model::{Form, Record, Timestamp};
 use crate::output::Batch;
+use crate::output::directory::Directory;
 use crate::output::format::json::{quoted, write_event};
 
 /// What surrounds every event of an output.
 #[derive(Debug)]
 pub(super) struct Encoder {
-    pub(super) host: Option<String>,
-    pub(super) index: Option<String>,
+    pub(super) labels: Labels,
+    /// The host where the labels have none.
+    pub(super) machine: Option<String>,
+    pub(super) directory: Directory,
     /// How hard bodies are compressed; `None` for not at all.
     pub(super) gzip: Option<u32>,
 }
@@ -40,7 +47,7 @@ impl Encoder {
     /// Encodes as many events from the front of the batch as fit `max_len` bytes before compression, and always one.
     /// Takes milliseconds for a large batch: for a blocking thread.
     pub(super) fn encode(&self, batch: &Batch, max_len: usize) -> io::Result<Body> {
-        let fixed = Fixed::new(self, batch);
+        let mut shared = Shared::new(self, batch);
         let estimate = batch
             .bytes()
             .saturating_add(batch.len().saturating_mul(384));
@@ -48,7 +55,7 @@ impl Encoder {
         let mut events = 0;
         for record in batch.records() {
             let before = out.len();
-            fixed.write(&mut out, record)?;
+            shared.write(&mut out, record)?;
             if out.len() > max_len && events > 0 {
                 out.truncate(before);
                 break;
@@ -70,8 +77,8 @@ impl Encoder {
     /// How many events from the front fit `max_len` bytes before compression, by estimate: what is to be escaped in a line of text is not
     /// counted.
     pub(super) fn fitting(&self, batch: &Batch, max_len: usize) -> usize {
-        let fixed = Fixed::new(self, batch);
-        let around = AROUND + fixed.labels.len() + fixed.index.len() + fixed.end.len();
+        let mut shared = Shared::new(self, batch);
+        let around = AROUND + shared.len(batch);
         let mut len = 0_usize;
         let lens = batch
             .records()
@@ -85,75 +92,148 @@ impl Encoder {
     }
 }
 
-/// Bytes of an event besides its body and what [`Fixed`] holds: braces, its time and its id.
+/// Bytes of an event besides its body and what [`Shared`] holds: its time and its id.
 const AROUND: usize = 96;
 
-/// The parts that all events of a batch share, escaped once.
-struct Fixed {
-    /// From behind the time to within the sourcetype.
-    labels: String,
-    /// Whether the sourcetype ends with the record's kind.
-    by_kind: bool,
-    /// From the sourcetype's end to the event.
-    index: String,
-    /// From behind the event id to the end.
-    end: String,
+/// The parts that events of a batch share, escaped once.
+struct Shared<'a> {
+    encoder: &'a Encoder,
+    /// What the events come from, whoever that is.
+    name: &'a str,
+    /// Of an event without its type.
+    origin: Origin<'a>,
+    /// For the type of the last event: events of a type come in runs.
+    shown: Option<(Arc<str>, Shown)>,
+    /// From behind the event id to the end; `None` for no fields.
+    end: Option<String>,
 }
 
-impl Fixed {
-    fn new(encoder: &Encoder, batch: &Batch) -> Self {
-        let (integration, log) = (batch.integration(), batch.log());
-        let host = encoder.host.as_ref();
-        let host = host.map_or_else(String::new, |h| format!(r#","host":{}"#, quoted(h)));
-        let index = encoder.index.as_ref();
-        let index = index.map_or_else(String::new, |i| format!(r#","index":{}"#, quoted(i)));
-        let source = quoted(&format!("mimecast:{integration}:{log}"));
-        let (family, by_kind) = sourcetype(log);
+/// What all events of one type share.
+struct Shown {
+    /// From behind the time to the event.
+    labels: String,
+    /// Members that the event has besides its own, each with a comma behind it.
+    members: String,
+    /// The same in a line of text.
+    pairs: String,
+}
+
+impl<'a> Shared<'a> {
+    fn new(encoder: &'a Encoder, batch: &'a Batch) -> Self {
+        let name = batch.integration();
+        let tenant = encoder.directory.get(name);
+        let account = tenant.and_then(|tenant| tenant.account.as_ref());
+        let account = account.map_or_else(String::new, |a| format!(r#","account":{}"#, quoted(a)));
         let replayed = if batch.is_replay() {
             r#","replayed":"true""#
         } else {
             ""
         };
+        let end = || format!(r#"","integration":{}{account}{replayed}}}}}"#, quoted(name));
         Self {
-            labels: format!(r#"{host},"source":{source},"sourcetype":"mimecast:{family}"#),
-            by_kind,
-            index: format!(r#""{index},"event":"#),
-            end: format!(r#"","integration":{}{replayed}}}}}"#, quoted(integration)),
+            encoder,
+            name,
+            origin: Origin {
+                integration: batch.is_fetched().then_some(name),
+                tenant,
+                log: batch.log(),
+                kind: "",
+            },
+            shown: None,
+            end: encoder.labels.fields.then(end),
         }
     }
 
-    fn write(&self, out: &mut Vec<u8>, record: &Record) -> io::Result<()> {
+    /// Bytes around an event, about.
+    fn len(&mut self, batch: &Batch) -> usize {
+        let end = self.end.as_ref().map_or(0, String::len);
+        let first = batch.records().first();
+        let shown = first.map(|first| self.shown(&first.kind));
+        end + shown.map_or(0, |shown| shown.labels.len() + shown.members.len())
+    }
+
+    fn shown(&mut self, kind: &Arc<str>) -> &Shown {
+        let known = self.shown.take().filter(|(known, _)| known == kind);
+        let shown = known.unwrap_or_else(|| {
+            let origin = Origin {
+                kind,
+                ..self.origin
+            };
+            (Arc::clone(kind), self.encoder.show(self.name, &origin))
+        });
+        &self.shown.insert(shown).1
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>, record: &Record) -> io::Result<()> {
         out.write_all(br#"{"time":"#)?;
         write_seconds(out, record.time)?;
-        out.write_all(self.labels.as_bytes())?;
-        if self.by_kind {
-            out.write_all(b":")?;
-            out.extend(record.kind.chars().map(plain));
+        let shown = self.shown(&record.kind);
+        out.write_all(shown.labels.as_bytes())?;
+        write_with(out, record, shown)?;
+        match &self.end {
+            Some(end) => write!(out, r#","fields":{{"event_id":"{}{end}"#, record.id)?,
+            None => out.write_all(b"}")?,
         }
-        out.write_all(self.index.as_bytes())?;
-        write_event(out, record)?;
-        write!(out, r#","fields":{{"event_id":"{}{}"#, record.id, self.end)?;
         out.write_all(b"\n")
     }
 }
 
-/// A log type's part of the sourcetype, and whether the record's kind follows it: `mimecast:siem:receipt`, `mimecast:audit`,
-/// `mimecast:collector:alert`.
-///
-/// These names are the ones that Splunk's published add-ons for Mimecast use; both APIs' mail logs share one family.
-fn sourcetype(log: &str) -> (String, bool) {
-    match log {
-        "siem" | "siem-cg" => ("siem".to_owned(), true),
-        "collector" => ("collector".to_owned(), true),
-        other => (other.chars().map(|c| char::from(plain(c))).collect(), false),
+impl Encoder {
+    fn show(&self, name: &str, origin: &Origin<'_>) -> Shown {
+        let labels = &self.labels;
+        let of = |label: &Option<Label>, fit: fn(char) -> char| label.as_ref()?.show(origin, fit);
+        let as_it_is = |c| c;
+        let host = of(&labels.host, as_it_is).or_else(|| self.machine.clone());
+        let source = of(&labels.source, as_it_is)
+            .unwrap_or_else(|| format!("mimecast:{name}:{}", origin.log));
+        let sourcetype = of(&labels.sourcetype, preset::plain)
+            .unwrap_or_else(|| labels.preset.sourcetype(origin.log, origin.kind));
+        let index = of(&labels.index, preset::index);
+        let mut text = String::new();
+        for (name, value) in [
+            ("host", host),
+            ("source", Some(source)),
+            ("sourcetype", Some(sourcetype)),
+            ("index", index),
+        ] {
+            if let Some(value) = value {
+                text.push_str(&format!(r#","{name}":{}"#, quoted(&value)));
+            }
+        }
+        text.push_str(r#","event":"#);
+        let (mut members, mut pairs) = (String::new(), String::new());
+        for (name, value) in labels.preset.members(origin) {
+            members.push_str(&format!(r#""{name}":{},"#, quoted(value)));
+            pairs.push_str(&format!("|{name}={value}"));
+        }
+        Shown {
+            labels: text,
+            members,
+            pairs,
+        }
     }
 }
 
-/// The character as a sourcetype may hold it without quotes: others become `_`.
-fn plain(c: char) -> u8 {
-    match u8::try_from(c) {
-        Ok(byte) if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') => byte,
-        Ok(_) | Err(_) => b'_',
+/// Writes the event with the members that are added to it; to a body that is no object nothing is.
+fn write_with(out: &mut Vec<u8>, record: &Record, shown: &Shown) -> io::Result<()> {
+    if shown.members.is_empty() {
+        return write_event(out, record);
+    }
+    let body = record.body_str();
+    match (record.form, body.trim_start().strip_prefix('{')) {
+        (Form::Json, Some(rest)) => {
+            let is_last = rest.trim_start().starts_with('}');
+            let members = match shown.members.strip_suffix(',') {
+                Some(members) if is_last => members,
+                Some(_) | None => &shown.members,
+            };
+            write!(out, "{{{members}{rest}")
+        }
+        (Form::Json, None) => out.write_all(body.as_bytes()),
+        (Form::Text, _) => Ok(serde_json::to_writer(
+            out,
+            &format!("{body}{}", shown.pairs),
+        )?),
     }
 }
 
@@ -173,20 +253,39 @@ fn gzip(raw: &[u8], level: u32) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::io::Read as _;
 
     use proptest::prelude::*;
     use serde_json::Value;
 
+    use super::super::label::tests::label;
+    use super::super::preset::Preset;
     use super::*;
-    use crate::model::Form;
+    use crate::model::IntegrationId;
+    use crate::output::directory::Tenant;
     use crate::output::fixture::{batch, numbered, record};
 
     fn encoder() -> Encoder {
         Encoder {
-            host: Some("collector-1".to_owned()),
-            index: Some("mimecast".to_owned()),
+            labels: Labels {
+                index: Some(label("mimecast")),
+                ..Labels::default()
+            },
+            machine: Some("collector-1".to_owned()),
+            directory: Directory::default(),
             gzip: None,
+        }
+    }
+
+    fn with_account(encoder: Encoder) -> Encoder {
+        let tenant = Tenant {
+            account: Some("C1A1".to_owned()),
+            tags: BTreeMap::from([("customer".to_owned(), "Acme UK".to_owned())]),
+        };
+        Encoder {
+            directory: Directory::from_iter([(IntegrationId::new("acme-uk").unwrap(), tenant)]),
+            ..encoder
         }
     }
 
@@ -218,9 +317,9 @@ mod tests {
     #[test]
     fn what_is_not_configured_is_left_to_the_receiver() {
         let bare = Encoder {
-            host: None,
-            index: None,
-            gzip: None,
+            labels: Labels::default(),
+            machine: None,
+            ..encoder()
         };
         insta::assert_snapshot!(text(&bare, &numbered(1)), @r#"{"time":1767690487.000,"source":"mimecast:acme-uk:audit","sourcetype":"mimecast:audit","event":{"n":0},"fields":{"event_id":"abababababababababababababababab","integration":"acme-uk"}}"#);
     }
@@ -252,6 +351,84 @@ mod tests {
         assert_eq!(of("siem-cg", "a\"b:é"), "mimecast:siem:a_b__");
         assert_eq!(of("audit", "audit"), "mimecast:audit");
         assert_eq!(of("ttp url", "x"), "mimecast:ttp_url");
+    }
+
+    #[test]
+    fn labels_stand_where_they_have_all_values_and_the_defaults_elsewhere() {
+        let labelled = with_account(Encoder {
+            labels: Labels {
+                index: Some(label("m_{tag.customer}")),
+                host: Some(label("{integration}.example")),
+                source: Some(label("{log}/{account}")),
+                sourcetype: Some(label("mail:{type}")),
+                ..Labels::default()
+            },
+            ..encoder()
+        });
+        let mail = |lane: &str, kind: &str| {
+            let event = record(kind, Form::Json, "{}");
+            text(&labelled, &batch(lane, vec![event]))
+        };
+        insta::assert_snapshot!(
+            [
+                mail("acme-uk/siem-cg/url protect", "url protect"),
+                mail("globex/siem-cg/url protect", "url protect"),
+                mail("@collector", "alert"),
+            ]
+            .concat(),
+            @r#"
+        {"time":1767690487.000,"host":"acme-uk.example","source":"siem-cg/C1A1","sourcetype":"mail:url_protect","index":"m_acme_uk","event":{},"fields":{"event_id":"abababababababababababababababab","integration":"acme-uk","account":"C1A1"}}
+        {"time":1767690487.000,"host":"globex.example","source":"mimecast:globex:siem-cg","sourcetype":"mail:url_protect","event":{},"fields":{"event_id":"abababababababababababababababab","integration":"globex"}}
+        {"time":1767690487.000,"host":"collector-1","source":"mimecast:@collector:collector","sourcetype":"mail:alert","event":{},"fields":{"event_id":"abababababababababababababababab","integration":"@collector"}}
+        "#
+        );
+    }
+
+    #[test]
+    fn every_event_goes_under_its_own_type_though_types_change_within_a_batch() {
+        let kinds = ["receipt", "av", "receipt", "spam"];
+        let events = kinds.map(|kind| record(kind, Form::Json, "{}"));
+        let body = text(&encoder(), &batch("acme-uk/siem", events.to_vec()));
+        let shown: Vec<_> = body
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["sourcetype"].clone())
+            .collect();
+        assert_eq!(shown, kinds.map(|kind| format!("mimecast:siem:{kind}")));
+    }
+
+    #[test]
+    fn with_the_vendors_preset_an_event_has_the_members_that_its_app_looks_for() {
+        let vendor = with_account(Encoder {
+            labels: Labels {
+                preset: Preset::Vendor,
+                fields: false,
+                ..Labels::default()
+            },
+            machine: None,
+            ..encoder()
+        });
+        let mail = |form, body: &str| record("av", form, body);
+        let events = vec![
+            mail(Form::Json, r#" {"a": 1.0 , "mcType":"x"} "#),
+            mail(Form::Json, "{ }"),
+            mail(Form::Json, "[1]"),
+            mail(Form::Text, "acc=C1|Virus=x"),
+        ];
+        let unknown = vec![record("rejections", Form::Json, r#"{"a":1}"#)];
+        insta::assert_snapshot!(
+            [
+                text(&vendor, &batch("acme-uk/siem", events)),
+                text(&vendor, &batch("globex/rejections", unknown)),
+            ]
+            .concat(),
+            @r#"
+        {"time":1767690487.000,"source":"mimecast:acme-uk:siem","sourcetype":"mimecast:siem:av","event":{"mcType":"email_antivirus","splunkAccountCode":"C1A1","a": 1.0 , "mcType":"x"} }
+        {"time":1767690487.000,"source":"mimecast:acme-uk:siem","sourcetype":"mimecast:siem:av","event":{"mcType":"email_antivirus","splunkAccountCode":"C1A1" }}
+        {"time":1767690487.000,"source":"mimecast:acme-uk:siem","sourcetype":"mimecast:siem:av","event":[1]}
+        {"time":1767690487.000,"source":"mimecast:acme-uk:siem","sourcetype":"mimecast:siem:av","event":"acc=C1|Virus=x|mcType=email_antivirus|splunkAccountCode=C1A1"}
+        {"time":1767690487.000,"source":"mimecast:globex:rejections","sourcetype":"mimecast:rejections","event":{"a":1}}
+        "#
+        );
     }
 
     #[test]
@@ -320,7 +497,7 @@ mod tests {
                 event.time = Timestamp::from_millis(*ms);
                 event
             }).collect();
-            let encoder = Encoder { host: Some(host.clone()), ..encoder() };
+            let encoder = Encoder { machine: Some(host.clone()), ..encoder() };
             let body = text(&encoder, &batch(&lane, records.clone()));
             let values: Vec<Value> = serde_json::Deserializer::from_str(&body)
                 .into_iter()

@@ -68,8 +68,9 @@ fn body(config: &HecConfig) -> String {
         "event": {"message": "mimecast-collector checks whether events arrive here"},
         "sourcetype": SOURCETYPE,
     });
-    if let (Some(index), Some(members)) = (&config.index, event.as_object_mut()) {
-        members.insert("index".to_owned(), index.as_str().into());
+    if let (Some(index), Some(members)) = (config.labels.own_index("check"), event.as_object_mut())
+    {
+        members.insert("index".to_owned(), index.into());
     }
     event.to_string()
 }

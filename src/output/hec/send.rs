@@ -21,6 +21,7 @@ use super::servers::Servers;
 use crate::clock::Clock;
 use crate::health::{Failure, Origin};
 use crate::http::transport_failure;
+use crate::output::directory::Directory;
 use crate::output::{Batch, BatchLimits, Delivery, Output, Receipt, Verdict, Window, blocking};
 use crate::secret::{Fingerprint, Secret};
 
@@ -128,6 +129,7 @@ impl SplunkHec {
         config: &HecConfig,
         token: Secret,
         client: reqwest::Client,
+        directory: Directory,
     ) -> Result<Self, ConfigError> {
         let servers = Servers::new(&config.urls).map_err(ConfigError::Url)?;
         let mut authorization = HeaderValue::from_str(&format!("Splunk {}", token.expose()))
@@ -141,8 +143,9 @@ impl SplunkHec {
             token,
             authorization,
             encoder: Arc::new(Encoder {
-                host: config.host.clone().or_else(machine_name),
-                index: config.index.clone(),
+                labels: config.labels.clone(),
+                machine: machine_name(),
+                directory,
                 gzip: config.gzip.then_some(config.gzip_level),
             }),
             encoding: Semaphore::new(ENCODING),
@@ -567,12 +570,11 @@ pub(in crate::output) mod tests {
         let token = Secret::new("hunter2".to_owned());
         let config = HecConfig {
             urls: vec![url],
-            host: Some("here".to_owned()),
             batch_bytes: u64::MAX,
             ack: AckMode::Off,
             ..HecConfig::plain(SecretSource::Literal(token.clone()))
         };
-        SplunkHec::new(&config, token, client()).unwrap()
+        SplunkHec::new(&config, token, client(), Directory::default()).unwrap()
     }
 
     /// Answers one request with the bytes; what it was asked is the head and the unpacked body.

@@ -164,3 +164,58 @@ async fn every_code_of_hec_loses_nothing_and_repeats_nothing_that_was_taken() {
     assert_eq!(bench.handle.hec().duplicates(), 0);
     bench.assert_no_violations();
 }
+
+/// A configuration of two tenants with these tags, each with an index of its own.
+fn configure_tenants(bench: &Bench, customers: [&str; 2]) {
+    let integrations = ["one", "two"].map(|name| {
+        let account = match name {
+            "one" => (Account::v1(name), "[\"siem\"]"),
+            _ => (Account::v2(name), "[\"audit\"]"),
+        };
+        bench.integration(&account.0, account.1)
+    });
+    let tagged = integrations.iter().zip(customers).map(|(text, customer)| {
+        format!("{text}tags = {{ customer = \"{customer}\", account_code = \"C1\" }}\n")
+    });
+    bench.configure(
+        &tagged.collect::<Vec<_>>(),
+        "index = \"m_{tag.customer}\"\npreset = \"vendor\"",
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_index_stops_its_own_tenant_and_no_other() {
+    let bench = Bench::with(Options {
+        hec_indexes: vec!["m_acme".to_owned(), "m_globex".to_owned()],
+        ..Options::default()
+    })
+    .await;
+    configure_tenants(&bench, ["Acme", "Initech"]);
+    bench.handle.publish("one", "siem", "receipt", 20).unwrap();
+    bench.handle.publish("two", "audit", "", 20).unwrap();
+    let collector = bench.run(600);
+    collector.logged(&["hec/7", "two/audit"]).await;
+    bench
+        .until("the other tenant's events", |handle| {
+            handle.hec().distinct() >= 20
+        })
+        .await;
+    let index = |n: usize| bench.handle.hec().events()[n].index.clone().unwrap();
+    assert_eq!(bench.handle.hec().distinct(), 20);
+    assert_eq!(index(0), "m_acme");
+    // A tag that has become another is taken up by a reload.
+    configure_tenants(&bench, ["Acme", "Globex"]);
+    collector.signal("HUP");
+    bench.until_all_arrived().await;
+    assert_eq!(index(20), "m_globex");
+    let last = bench.handle.hec().events().pop().unwrap();
+    assert_eq!(last.fields["account"], "C1");
+    assert!(
+        last.event()
+            .starts_with("{\"mcType\":\"auditLog\",\"splunkAccountCode\":\"C1\","),
+        "{}",
+        last.event()
+    );
+    collector.stop().await;
+    assert_eq!(bench.handle.hec().duplicates(), 0);
+}
