@@ -6,6 +6,7 @@ mod delivery;
 mod harness;
 mod healing;
 mod hec;
+mod hec_tls;
 mod ledger;
 mod memory;
 mod operation;
