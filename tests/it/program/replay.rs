@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use mimecast_collector::clock::Clock;
 use mimecast_collector::model::{Cursor, Timestamp};
-use mimecast_collector::simulator::{Account, Handle, HecEvent, Options, Publication};
+use mimecast_collector::simulator::{
+    Account, Action, Fault, Handle, HecEvent, Options, Publication, Target,
+};
 use mimecast_collector::store::Store;
 
 use super::harness::{Bench, Ended, within};
@@ -100,6 +102,9 @@ async fn a_replay_that_is_killed_goes_on_and_the_live_cursors_stand_where_they_s
     bench.until_all_arrived().await;
     collector.stop().await;
     let before = cursors(&bench.state_dir()).await;
+    // After the first of its files none comes, so that it is not over when it is killed, however fast the machine is.
+    let held = Fault::new(Target::Objects, Action::Stall(None)).after(40);
+    bench.handle.script(held);
     let collector = bench.run(1);
     collector.logged(&["INFO", "running"]).await;
     let span = (now - 7 * HOUR, now + HOUR);
@@ -121,6 +126,7 @@ async fn a_replay_that_is_killed_goes_on_and_the_live_cursors_stand_where_they_s
     let some = |handle: &Handle| handle.hec().duplicates() >= 20;
     bench.until("a part of the replay", some).await;
     collector.kill_9();
+    bench.handle.clear_faults();
     assert!(bench.handle.hec().duplicates() < 300, "it was over already");
     assert_eq!(
         command.code().await,
