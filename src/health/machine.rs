@@ -236,6 +236,19 @@ fn failed(
         (Class::Transient | Class::Throttled | Class::CredentialStale, State::Blocked { .. }) => {
             (unanswered(state, now), Action::Wait)
         }
+        (Class::Transient, State::Throttled { until, .. }) if *until > now => (state, Action::Wait),
+        (Class::Throttled, State::Throttled { until: told, .. }) if *told > now => {
+            // To a request that was out when the wait began: it makes the limit no worse, and the wait never shorter.
+            let attempts = state.attempts();
+            let until = now + policy.wait(&policy.throttle, failure, attempts);
+            let throttled = State::Throttled {
+                attempts,
+                since,
+                until: until.max(*told),
+                cause,
+            };
+            (throttled, Action::Wait)
+        }
         (Class::CredentialStale, State::Renewing { .. }) => {
             (retry_in(policy.stale_wait, 1, cause), Action::Wait)
         }
@@ -640,6 +653,23 @@ mod tests {
                 assert_eq!(subject.waits(), Some(Duration::from_secs(expected)));
             }
         }
+    }
+
+    #[test]
+    fn what_was_out_when_a_rate_limit_hit_never_shortens_the_wait() {
+        let mut subject = Subject::new();
+        let mut failure = Failure::new(Origin::Mimecast, 429, "", "POST /x");
+        failure.retry_after = Some(Duration::from_mins(10));
+        subject.fails_with(&failure);
+        subject.now = subject.now + Duration::from_secs(2);
+        for status in [429, 500, 429, 503] {
+            assert_eq!(subject.fails(status, ""), Action::Wait);
+            assert_eq!(subject.waits(), Some(Duration::from_secs(598)));
+            assert_eq!(subject.state.attempts(), 1);
+        }
+        failure.retry_after = Some(Duration::from_mins(12));
+        subject.fails_with(&failure);
+        assert_eq!(subject.waits(), Some(Duration::from_mins(12)));
     }
 
     #[test]

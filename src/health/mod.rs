@@ -17,6 +17,7 @@
 //! | `ClockSkewed` | `Renewing`; with a date that was right, or corrected within the hour, `Blocked` | correct; wait |
 //! | `LockedOut` | `Blocked` for 30 min, 1 h, 2 h, then 4 h | wait |
 //! | `CredentialRejected`, `Forbidden`, `RequestInvalid` | `Blocked` until the row's recheck, if it has one | wait |
+//! | `Transient`, `Throttled` while a `Throttled` waits | `Throttled`, never for shorter, and no attempt more | wait |
 //! | `Transient` | `Retrying`, by the server's wish or the curve | wait |
 //! | `Throttled` | `Throttled`, by the server's wish or the curve | wait |
 //! | `CursorInvalid` | `Retrying`, by the curve | reset the cursor |
