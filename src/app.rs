@@ -165,7 +165,7 @@ pub async fn run(
                 supervisor.look_at_left().await?;
                 manager.status(&log_status(&context, config.spool.max_bytes).await?);
             }
-            _ = watchdog.tick() => match context.watchdog.overdue() {
+            _ = watchdog.tick() => match context.watchdog.overdue().filter(|_| !context.store.outbox().is_stalled()) {
                 None => manager.alive(),
                 Some(task) => tracing::error!(task, "stuck: the service manager is not told that all is well, and will restart the program"),
             },

@@ -523,19 +523,18 @@ impl<S: Source> Poller<S> {
         let Some(stream) = self.streams.get_mut(index) else {
             return Ok(());
         };
-        let failure = |code: &str| {
-            let endpoint = stream.id.to_string();
-            Failure::new(Origin::Local, 0, code, &endpoint).with_detail(&error.to_string())
-        };
-        let failure = match error {
+        let code = match error {
             SinkError::Closed => return Err(StoreError::Closed),
             SinkError::Moved => {
                 tracing::warn!(stream = %stream.id, "the stream was set back while it was read: its step is repeated");
                 return Ok(());
             }
-            SinkError::Full => failure("state_dir_full"),
-            SinkError::Unfit(_) => failure("unfit"),
+            SinkError::Full => "state_dir_full",
+            SinkError::Unfit(_) => "unfit",
         };
+        let failure = Failure::new(Origin::Local, 0, code, &stream.id.to_string());
+        let failure = failure.with_detail(&error.to_string());
+        let failure = Room::lacking(self.context.store.outbox(), &error, failure);
         self.context.status.failed(&stream.id, &failure.key());
         let outcome = Outcome::Failed(Attempt {
             failure: &failure,

@@ -3,8 +3,12 @@
 
 use std::time::Duration;
 
-use crate::model::IntegrationId;
+use crate::health::Failure;
+use crate::model::{IntegrationId, SinkError};
 use crate::store::Outbox;
+
+/// Until a stream that the disk had no room for is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
 
 /// The limits of the spool for one integration, and whether they were met.
 #[derive(Debug)]
@@ -31,8 +35,25 @@ impl Room {
         }
     }
 
+    /// Notes a disk that had no room for a step; its stream is tried again when the store has had time to see whether that still holds.
+    #[must_use]
+    pub fn lacking(outbox: &Outbox, error: &SinkError, failure: Failure) -> Failure {
+        if !matches!(error, SinkError::Full) {
+            return failure;
+        }
+        outbox.disk_full(error);
+        Failure {
+            retry_after: Some(TRY_AGAIN),
+            ..failure
+        }
+    }
+
     /// Whether an integration must not be asked now.
     pub fn is_full(&mut self, outbox: &Outbox, integration: &IntegrationId) -> bool {
+        if outbox.is_disk_full() {
+            // The store has told.
+            return true;
+        }
         let was = self.full;
         let over = |bytes: u64, max: u64| bytes >= if was { max - max / 10 } else { max };
         let own = outbox.bytes_of(integration);

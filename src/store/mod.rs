@@ -12,6 +12,7 @@
 //! position of every output is committed behind them. The store knows neither the network, nor what a cursor means, nor how an output works.
 
 mod ack;
+mod ballast;
 mod books;
 mod command;
 mod dead;
@@ -40,6 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 pub use books::{Books, Tally};
@@ -66,6 +68,8 @@ const WAITING: usize = 1024;
 const SHADOW_AFTER: Duration = Duration::from_secs(60);
 /// Commands that share a transaction and its syncs.
 const GROUP: usize = 256;
+/// How often a full disk is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A handle to the store; clones share it.
 #[derive(Clone, Debug)]
@@ -155,7 +159,7 @@ impl StoreError {
     #[must_use]
     pub fn is_full(&self) -> bool {
         match self {
-            Self::Io { source, .. } => is_full(source),
+            Self::Io { source, .. } | Self::Sled(sled::Error::Io(source)) => is_full(source),
             Self::Locked(_)
             | Self::Newer { .. }
             | Self::Sled(_)
@@ -183,14 +187,20 @@ impl StoreTask {
             mut engine,
             mut commands,
         } = self;
+        let mut looks = tokio::time::interval(LOOK_AGAIN);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let mut group = tokio::select! {
                 biased;
+                _ = looks.tick(), if engine.outbox.is_disk_full() => {
+                    (engine, ()) = with(engine, Engine::look_at_the_disk).await;
+                    continue;
+                }
                 command = commands.recv() => command.into_iter().collect::<Vec<_>>(),
                 () = stop.cancelled() => commands.try_recv().into_iter().collect(),
                 // An empty group: only the shadow copy may be due.
                 () = tokio::time::sleep(SHADOW_AFTER), if engine.is_ahead_of_shadow() => {
-                    engine = shadowed(engine).await;
+                    (engine, ()) = with(engine, Engine::write_shadow).await;
                     continue;
                 }
             };
@@ -203,28 +213,33 @@ impl StoreTask {
                     Err(_) => break,
                 }
             }
-            let applied = tokio::task::spawn_blocking(move || {
-                let result = engine.apply(group);
-                (engine, result)
-            });
-            let result;
-            (engine, result) = match applied.await {
-                Ok(applied) => applied,
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-            };
+            let mut result;
+            (engine, result) = with(engine, |engine| engine.apply(group)).await;
+            while result.as_ref().is_err_and(StoreError::is_full) {
+                engine.outbox.set_stalled(true);
+                tokio::select! {
+                    () = stop.cancelled() => return result,
+                    () = tokio::time::sleep(LOOK_AGAIN) => {}
+                }
+                (engine, result) = with(engine, Engine::settle).await;
+            }
+            engine.outbox.set_stalled(false);
             result?;
         }
     }
 }
 
-/// Brings the shadow copy up to date.
-async fn shadowed(mut engine: Engine) -> Engine {
-    let written = tokio::task::spawn_blocking(move || {
-        engine.write_shadow();
-        engine
+/// Lets the engine work where blocking does no harm.
+async fn with<T: Send + 'static>(
+    mut engine: Engine,
+    work: impl FnOnce(&mut Engine) -> T + Send + 'static,
+) -> (Engine, T) {
+    let done = tokio::task::spawn_blocking(move || {
+        let result = work(&mut engine);
+        (engine, result)
     });
-    match written.await {
-        Ok(engine) => engine,
+    match done.await {
+        Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }

@@ -8,6 +8,7 @@
 //! memos/…/N.memo  what a source remembers of a stream, besides its cursor
 //! quarantine/     records put aside, a JSON object a line
 //! shadow.json     a copy of the small records, for the day that sled is lost
+//! ballast         room that is given up when the disk is full
 //! ```
 
 use std::collections::BTreeMap;
@@ -23,8 +24,8 @@ use super::files::{not_found, write_synced};
 use super::outbox::Outbox;
 use super::transaction::{Database, Engine, Lane, Records, TREES};
 use super::{
-    LaneRecord, PositionRecord, Store, StoreError, StoreTask, WAITING, durable, files, keys,
-    rescue, segment,
+    LaneRecord, PositionRecord, Store, StoreError, StoreTask, WAITING, ballast, durable, files,
+    keys, rescue, segment,
 };
 use crate::clock::Clock;
 use crate::model::{LaneId, Timestamp};
@@ -50,7 +51,11 @@ impl Store {
         std::fs::create_dir_all(root).map_err(StoreError::io("create", root))?;
         let lock = lock(root)?;
         let install = install_id(root)?;
-        let (database, records, rescued) = open_or_rescue(root, clock.now())?;
+        let mut opened = open_or_rescue(root, clock.now());
+        if opened.as_ref().is_err_and(StoreError::is_full) && ballast::release(root)? {
+            opened = open_or_rescue(root, clock.now());
+        }
+        let (database, records, rescued) = opened?;
         let lanes = root.join("lanes");
         std::fs::create_dir_all(&lanes).map_err(StoreError::io("create", &lanes))?;
         durable::sync_folder(root).map_err(StoreError::io("sync", root))?;
@@ -70,7 +75,8 @@ impl Store {
             places: Arc::default(),
         };
         let mut engine = Engine {
-            database,
+            database: Some(database),
+            pending: None,
             records,
             root,
             outbox,
@@ -85,6 +91,11 @@ impl Store {
             engine.write_all()?;
         } else {
             engine.sweep_strays();
+        }
+        match ballast::restore(&engine.root) {
+            Ok(true) => {}
+            Ok(false) => engine.outbox.disk_full(&"no room is left"),
+            Err(error) => engine.outbox.disk_full(&error),
         }
         Ok((store, StoreTask { engine, commands }))
     }
@@ -149,6 +160,16 @@ fn open_or_rescue(root: &Path, now: Timestamp) -> Result<(Database, Records, boo
     );
     let records = rescue::records(root, now)?;
     Ok((open_sled(root)?, records, true))
+}
+
+/// Opens sled anew for an engine whose records are in memory.
+pub(super) fn open_again(root: &Path) -> Result<Database, StoreError> {
+    match open_whole(root) {
+        Some(opened) => opened.map(|(database, _)| database),
+        None => Err(StoreError::Value(
+            "sled did not open again after the disk was full".to_owned(),
+        )),
+    }
 }
 
 /// Opens sled and reads all of it on a thread of its own, as damage shows as a panic or a hang inside sled; `None` for either.

@@ -4,10 +4,11 @@
 //! output's position behind it is durable.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -28,6 +29,10 @@ struct Inner {
     commits: watch::Sender<u64>,
     /// Bytes of the quarantine.
     aside: AtomicU64,
+    /// Nothing more may be fetched: what is left of the disk is for the outputs' positions.
+    disk_full: AtomicBool,
+    /// Not even those can be written.
+    stalled: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
@@ -127,6 +132,8 @@ impl Outbox {
             lanes: Mutex::default(),
             commits: watch::Sender::new(0),
             aside: AtomicU64::new(0),
+            disk_full: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
         }))
     }
 
@@ -161,6 +168,44 @@ impl Outbox {
     pub fn bytes(&self) -> u64 {
         let lanes: u64 = self.lock().values().map(View::bytes).sum();
         lanes + self.0.aside.load(Ordering::Relaxed)
+    }
+
+    /// Whether the disk of the state directory is full, so that nothing may be fetched.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        self.0.disk_full.load(Ordering::Relaxed)
+    }
+
+    /// Whether the store waits for the disk to have any room at all, and everybody for the store.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.0.stalled.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_stalled(&self, stalled: bool) {
+        if !self.0.stalled.swap(stalled, Ordering::Relaxed) && stalled {
+            tracing::error!(
+                "the disk of the state directory has no room even for the outputs' positions: everything waits until space is freed"
+            );
+        }
+    }
+
+    /// Says that the disk had no room, and why that is thought; the store says when it has some again.
+    pub fn disk_full(&self, why: &dyn Display) {
+        if !self.0.disk_full.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                %why, state_dir = %self.0.root.parent().unwrap_or(&self.0.root).display(),
+                "the disk of the state directory is full: polling pauses, and Mimecast keeps the logs; outputs go on, and all resumes by \
+                 itself within a minute after space is freed"
+            );
+        }
+    }
+
+    /// The disk has room again.
+    pub(super) fn disk_has_room(&self) {
+        if self.0.disk_full.swap(false, Ordering::Relaxed) {
+            tracing::info!("the disk of the state directory has room again: polling goes on");
+        }
     }
 
     /// More is put aside.

@@ -4,6 +4,7 @@
 //! plain maps, and the transaction's closure, which sled may run more than once, only writes what has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -18,7 +19,7 @@ use super::outbox::Outbox;
 use super::segment::FIRST;
 use super::{
     AsideRecord, Books, LaneRecord, PositionRecord, Rhythm, SHADOW_AFTER, Snapshot, StoreError,
-    StreamRecord, durable, keys, rescue,
+    StreamRecord, ballast, durable, keys, open, rescue,
 };
 use crate::model::{LaneId, OutputId, Position, Route, StreamId, Timestamp};
 
@@ -78,7 +79,10 @@ pub(super) const TREES: [&str; 5] = [
 /// Owns sled and applies commands.
 #[derive(Debug)]
 pub(super) struct Engine {
-    pub(super) database: Database,
+    /// `None` while the disk has no room to open it.
+    pub(super) database: Option<Database>,
+    /// Applied to the records, and not durable yet.
+    pub(super) pending: Option<Pending>,
     pub(super) records: Records,
     pub(super) root: Arc<PathBuf>,
     pub(super) outbox: Outbox,
@@ -95,6 +99,19 @@ pub(super) struct Engine {
     pub(super) _lock: File,
 }
 
+/// A group of commands on its way to the disk.
+pub(super) struct Pending {
+    changed: BTreeSet<Changed>,
+    lanes: BTreeSet<LaneId>,
+    answers: Vec<After>,
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pending").field(&self.changed).finish()
+    }
+}
+
 /// A record to be written.
 struct Write {
     /// Index into [`TREES`].
@@ -108,7 +125,8 @@ struct Write {
 pub(super) type After = Box<dyn FnOnce() + Send>;
 
 impl Engine {
-    /// Applies a group; an error ends the process, as a second sync that succeeds proves nothing.
+    /// Applies a group. A full disk leaves it to [`Engine::settle`]; any other error ends the process, as a second sync that
+    /// succeeds proves nothing.
     pub(super) fn apply(&mut self, group: Vec<Command>) -> Result<(), StoreError> {
         let mut changed = BTreeSet::new();
         let mut answers: Vec<After> = Vec::new();
@@ -124,17 +142,56 @@ impl Engine {
         for lane in &lanes {
             self.roll_if_delivered(lane, &mut changed);
         }
-        if !changed.is_empty() {
-            self.write(&changed)?;
-            self.follow(&changed);
+        self.pending = Some(Pending {
+            changed,
+            lanes,
+            answers,
+        });
+        self.settle()
+    }
+
+    /// Makes durable what was applied, and answers.
+    pub(super) fn settle(&mut self) -> Result<(), StoreError> {
+        let Some(pending) = self.pending.take() else {
+            return Ok(());
+        };
+        if !pending.changed.is_empty() {
+            if let Err(error) = self.write_or_make_room(&pending.changed) {
+                self.pending = Some(pending);
+                return Err(error);
+            }
+            self.follow(&pending.changed);
         }
-        for lane in lanes {
+        for lane in pending.lanes {
             self.trim(&lane)?;
         }
-        for answer in answers {
+        for answer in pending.answers {
             answer();
         }
         Ok(())
+    }
+
+    /// After one refusal for want of room sled refuses for good, until it is opened anew; the records are all in memory.
+    fn write_or_make_room(&mut self, changed: &BTreeSet<Changed>) -> Result<(), StoreError> {
+        if self.database.is_some() {
+            match self.write(changed) {
+                Err(error) if error.is_full() => self.outbox.disk_full(&error),
+                done => return done,
+            }
+        }
+        self.database = None;
+        ballast::release(&self.root)?;
+        self.database = Some(open::open_again(&self.root)?);
+        self.write(changed)
+    }
+
+    /// Whether the disk has room again.
+    pub(super) fn look_at_the_disk(&mut self) {
+        match ballast::restore(&self.root) {
+            Ok(true) => self.outbox.disk_has_room(),
+            Ok(false) => {}
+            Err(error) => tracing::debug!(%error, "the disk of the state directory is still full"),
+        }
     }
 
     /// Whether something has changed since the shadow copy was written.
@@ -191,7 +248,10 @@ impl Engine {
             } => answer(reply, Ok(self.open(lane, &stream))),
             Command::Commit { part, reply } => match sync(&part) {
                 Ok(()) => answer(reply, self.commit(*part, changed)),
-                Err(error) if error.is_full() => answer(reply, Err(error)),
+                Err(error) if error.is_full() => {
+                    self.outbox.disk_full(&error);
+                    answer(reply, Err(error))
+                }
                 Err(error) => return Err(error),
             },
             Command::Poll {
@@ -406,7 +466,10 @@ impl Engine {
         for change in changed {
             writes.push(self.encode(change)?);
         }
-        let [streams, lanes, positions, health, asides] = &self.database.trees;
+        let Some(database) = &self.database else {
+            return Err(StoreError::Closed);
+        };
+        let [streams, lanes, positions, health, asides] = &database.trees;
         let all = (streams, lanes, positions, health, asides);
         let outcome = all.transaction(
             |(streams, lanes, positions, health, asides)| -> ConflictableTransactionResult<(), ()> {
@@ -428,10 +491,10 @@ impl Engine {
             Err(TransactionError::Storage(error)) => return Err(error.into()),
             Err(TransactionError::Abort(())) => return Err(StoreError::Closed),
         }
-        self.database.db.flush()?;
+        database.db.flush()?;
         // Measured: sled's flush alone loses everything at a power cut, as it never calls fsync on Linux.
         let path = self.root.join("sled/db");
-        durable::sync(&self.database.file, &path).map_err(StoreError::io("sync", path))
+        durable::sync(&database.file, &path).map_err(StoreError::io("sync", path))
     }
 
     fn encode(&self, change: &Changed) -> Result<Write, StoreError> {

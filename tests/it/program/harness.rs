@@ -325,10 +325,14 @@ impl Program {
 }
 
 impl Drop for Program {
+    #[expect(clippy::print_stdout, reason = "read where a test has failed")]
     fn drop(&mut self) {
         // It may have ended already.
         if self.child.kill().is_ok() {
             self.child.wait().ok();
+        }
+        if std::thread::panicking() {
+            println!("the program's log:\n{}", self.log());
         }
     }
 }

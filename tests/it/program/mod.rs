@@ -3,6 +3,8 @@
 mod budget;
 mod connect;
 mod delivery;
+#[cfg(feature = "system-tests")]
+mod full_disk;
 mod harness;
 mod healing;
 mod hec;

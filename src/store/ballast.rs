@@ -1,0 +1,58 @@
+//! What keeps the store alive on a full disk: room that is held back for sled, and given up when sled has none.
+//!
+//! sled writes its log anew for each change, also for one that frees space, and cannot even be opened without room. With the ballast
+//! gone the outputs go on, their segments are deleted, and so the disk empties again. Nothing is fetched meanwhile: see
+//! [`super::Outbox::is_disk_full`].
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use super::{StoreError, durable};
+
+const NAME: &str = "ballast";
+
+/// sled's log of some thousand small records takes 1 to 4 MiB; this is twice that.
+const BYTES: u64 = 8 << 20;
+
+/// Makes the ballast if the disk has room for it and for twice as much beside it; says whether all is well. A filesystem that cannot
+/// set space aside has none, and goes by the free space.
+pub(super) fn restore(root: &Path) -> Result<bool, StoreError> {
+    let path = root.join(NAME);
+    let missing = !path.exists();
+    let needed = if missing { 3 * BYTES } else { 2 * BYTES };
+    let found = statvfs(root).map_err(|e| StoreError::io("look at the disk of", root)(e.into()))?;
+    if found.f_bavail.saturating_mul(found.f_frsize) < needed {
+        return Ok(false);
+    }
+    if !missing {
+        return Ok(true);
+    }
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(true).write(true);
+    let file = options
+        .open(&path)
+        .map_err(StoreError::io("create", &path))?;
+    match fallocate(&file, FallocateFlags::empty(), 0, BYTES).map_err(io::Error::from) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+        Err(error) => {
+            release(root)?;
+            return Err(StoreError::io("set space aside in", path)(error));
+        }
+    }
+    durable::sync_folder(root).map_err(StoreError::io("sync", root))?;
+    Ok(true)
+}
+
+/// Gives the ballast up; says whether there was one.
+pub(super) fn release(root: &Path) -> Result<bool, StoreError> {
+    let path = root.join(NAME);
+    match std::fs::remove_file(&path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::io("delete", path)(error)),
+    }
+}
