@@ -34,6 +34,8 @@ pub(super) const FRAME_BYTES: usize = 1 << 20;
 pub(super) const FIXED: usize = 40;
 /// An event is at most 1 MiB; a payload claiming more than this is damaged.
 const MAX_PAYLOAD: u32 = 64 << 20;
+/// Bytes of an event before its body.
+const EVENT_HEAD: usize = 28;
 const MAGIC: [u8; 4] = *b"MCF\x01";
 const NO_CURSOR: u16 = u16::MAX;
 const PLAIN: u8 = 0;
@@ -294,7 +296,9 @@ pub(super) fn parse_payload(header: &Header, stored: Vec<u8>) -> Result<Vec<Reco
             .map_err(|_| Damage::Payload("it does not unpack"))?,
         _ => return Err(Damage::Payload("unknown codec")),
     };
-    let mut records = Vec::with_capacity(header.events as usize);
+    // No more than fit: the number is the header's word.
+    let most = payload.len() / EVENT_HEAD;
+    let mut records = Vec::with_capacity(most.min(header.events as usize));
     let mut read = Reader(&payload);
     while !read.0.is_empty() {
         let cut = |_: Damage| Damage::Payload("an event is cut");
@@ -394,6 +398,16 @@ mod tests {
         assert_eq!(bodies, [b"{\"a\":1}".as_slice(), b"{}"]);
         assert_eq!(records[1].time, Timestamp::from_millis(1));
         assert_eq!(&*records[1].kind, "receipt");
+    }
+
+    #[test]
+    fn a_number_of_events_that_cannot_be_is_damage_and_takes_no_memory() {
+        let mut bytes = frame(&["{}"]);
+        bytes[20..24].copy_from_slice(&u32::MAX.to_le_bytes());
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..36]), &bytes[FIXED..FIXED + 19]);
+        bytes[36..40].copy_from_slice(&crc.to_le_bytes());
+        let why = "its events are not as many as announced";
+        assert_eq!(read(&bytes).unwrap_err(), Damage::Payload(why));
     }
 
     #[test]
