@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::files::{self, Desk, ReadError};
 use super::place::{FileKey, Place};
-use super::{blocking, foreign_cursor, token_refused};
+use super::{blocking, foreign_cursor, is_object, token_refused};
 use crate::health::{Failure, Origin};
 use crate::mimecast::client::{Answer, Ask, Client, refuse, unreadable};
 use crate::mimecast::decode::gzip::Inflated;
@@ -30,16 +30,16 @@ const LISTED_WITHIN: Duration = Duration::from_secs(2 * 3600);
 
 /// A page of links.
 #[derive(Debug)]
-struct Page {
-    files: Vec<Listed>,
-    next: Option<String>,
+pub(super) struct Page {
+    pub(super) files: Vec<Listed>,
+    pub(super) next: Option<String>,
     caught_up: bool,
 }
 
 #[derive(Clone, Debug)]
-struct Listed {
-    key: FileKey,
-    link: Arc<Link>,
+pub(super) struct Listed {
+    pub(super) key: FileKey,
+    pub(super) link: Arc<Link>,
     /// Compressed bytes.
     size: Option<u64>,
 }
@@ -76,7 +76,7 @@ fn query(job: &Job, place: &Place, now: Timestamp) -> Vec<(&'static str, String)
 }
 
 impl Page {
-    fn read(body: &[u8]) -> Result<Self, String> {
+    pub(super) fn read(body: &[u8]) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Wire {
             #[serde(default)]
@@ -94,6 +94,9 @@ impl Page {
             size: serde_json::Value,
         }
 
+        if !is_object(body) {
+            return Err("no page of links".to_owned());
+        }
         // The body holds signed links, so the error tells the place and no more.
         let wire: Wire = serde_json::from_slice(body)
             .map_err(|e| format!("no page of links at column {}", e.column()))?;
@@ -117,7 +120,7 @@ impl Page {
         })
     }
 
-    fn link(&self, key: FileKey) -> Option<&Arc<Link>> {
+    pub(super) fn link(&self, key: FileKey) -> Option<&Arc<Link>> {
         let listed = self.files.iter().find(|listed| listed.key == key)?;
         Some(&listed.link)
     }
@@ -329,6 +332,7 @@ mod tests {
             assert!(page.files.is_empty() && page.next.is_none() && page.caught_up);
         }
         for bad in [
+            r#"[[],"t",true]"#,
             "",
             "[]",
             "{}",

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{blocking, token_refused};
+use super::{blocking, is_object, token_refused};
 use crate::mimecast::client::{Ask, Client, refuse, unreadable};
 use crate::mimecast::log_types::Envelope;
 use crate::mimecast::{FetchError, Gate};
@@ -146,13 +146,13 @@ fn store(
 
 /// A page: its records as they are written, and the token of the next one.
 #[derive(Debug)]
-struct Page<'a> {
-    records: Vec<&'a RawValue>,
-    next: Option<String>,
+pub(super) struct Page<'a> {
+    pub(super) records: Vec<&'a RawValue>,
+    pub(super) next: Option<String>,
 }
 
 impl<'a> Page<'a> {
-    fn read(body: &'a str, list: Option<&str>) -> Result<Self, String> {
+    pub(super) fn read(body: &'a str, list: Option<&str>) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Wire<'a> {
             #[serde(default)]
@@ -173,6 +173,9 @@ impl<'a> Page<'a> {
             next: Option<String>,
         }
 
+        if !is_object(body.as_bytes()) {
+            return Err("no JSON object".to_owned());
+        }
         let wire: Wire<'_> = serde_json::from_str(body).map_err(|e| e.to_string())?;
         if wire.meta.is_none() && wire.data.is_none() {
             return Err("neither meta nor data".to_owned());
@@ -254,7 +257,14 @@ mod tests {
         ] {
             assert_eq!(records(body, list).unwrap().1, None, "{body}");
         }
-        for bad in ["", "{}", "[]", "<html>", r#"{"meta":{},"data":{}}"#] {
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            "<html>",
+            r#"{"meta":{},"data":{}}"#,
+            "[null,[1]]",
+        ] {
             assert!(records(bad, None).is_err(), "{bad}");
         }
     }

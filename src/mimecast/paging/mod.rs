@@ -68,6 +68,11 @@ fn token_refused(error: FetchError, code: &str) -> FetchError {
     }
 }
 
+/// Whether a body can be a JSON object. An array is read as one by serde, its elements as members.
+fn is_object(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'{')
+}
+
 /// A cursor that this version did not write. Going back to the start is a decision for others.
 fn foreign_cursor(stream: &StreamId, why: impl std::fmt::Display) -> FetchError {
     Failure::new(Origin::Local, 0, "cursor", &stream.to_string())

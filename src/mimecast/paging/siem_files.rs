@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::files::{self, Desk, ReadError, base_name};
 use super::place::{FileKey, Place};
-use super::{blocking, foreign_cursor, token_refused};
+use super::{blocking, foreign_cursor, is_object, token_refused};
 use crate::health::Failure;
 use crate::http::transport_failure;
 use crate::mimecast::client::{Answer, Ask, Client, refuse, unreadable};
@@ -72,12 +72,12 @@ pub(super) fn body(log: &Log, place: &Place) -> String {
 
 /// What an answer with no file says.
 #[derive(Debug, PartialEq)]
-struct Envelope {
+pub(super) struct Envelope {
     last_token: bool,
 }
 
 /// Reads an answer as an envelope; `None` for a file.
-fn envelope(body: &[u8]) -> Option<Envelope> {
+pub(super) fn envelope(body: &[u8]) -> Option<Envelope> {
     #[derive(Deserialize)]
     struct Wire {
         #[serde(default)]
@@ -92,6 +92,9 @@ fn envelope(body: &[u8]) -> Option<Envelope> {
         last_token: Option<bool>,
     }
 
+    if !is_object(body) {
+        return None;
+    }
     let wire: Wire = serde_json::from_slice(body).ok()?;
     let last = wire.meta.as_ref().and_then(|meta| meta.last_token);
     (wire.meta.is_some() || wire.fail.is_some()).then_some(Envelope {
@@ -342,6 +345,7 @@ mod tests {
         assert_eq!(read(r#"{"fail":[{"code":"x"}]}"#), Some(false));
         assert_eq!(read(r#"{"type":"MTA","data":[{"meta":1}]}"#), None);
         assert_eq!(read("datetime=2026|acc=C"), None);
+        assert_eq!(read(r#"[{"isLastToken":true},1]"#), None);
     }
 
     /// A zip, then a plain file of lines, then nothing more.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::overlap::{Listing, Overlap};
-use super::{blocking, files, foreign_cursor, token_refused};
+use super::{blocking, files, foreign_cursor, is_object, token_refused};
 use crate::mimecast::client::{Ask, Client, refuse, unreadable};
 use crate::mimecast::decode::Raw;
 use crate::mimecast::decode::recorder::{self, Recorder};
@@ -93,7 +93,7 @@ fn is_all_zero(token: &str) -> bool {
 
 /// A page of events as they are written.
 #[derive(Debug, Deserialize)]
-struct Page<'a> {
+pub(super) struct Page<'a> {
     #[serde(default, borrow)]
     value: Option<Vec<&'a RawValue>>,
     #[serde(default, rename = "@nextPage")]
@@ -103,7 +103,10 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn read(body: &'a str) -> Result<Self, String> {
+    pub(super) fn read(body: &'a str) -> Result<Self, String> {
+        if !is_object(body.as_bytes()) {
+            return Err("no page of events".to_owned());
+        }
         let page: Self = serde_json::from_str(body).map_err(|e| e.to_string())?;
         if page.value.is_none() && page.next.is_none() && page.caught_up.is_none() {
             return Err("no page of events".to_owned());
@@ -112,7 +115,7 @@ impl<'a> Page<'a> {
     }
 
     /// The token to go on with, if it is one.
-    fn token(&self) -> Option<&str> {
+    pub(super) fn token(&self) -> Option<&str> {
         let next = self.next.as_deref()?;
         (!next.is_empty() && !is_all_zero(next)).then_some(next)
     }

@@ -88,6 +88,10 @@ impl Answer<'_> {
     }
 
     fn hec(&self) -> Option<Hec> {
+        // serde reads an array as an object, its elements as members.
+        if self.body.trim_ascii_start().first() != Some(&b'{') {
+            return None;
+        }
         serde_json::from_slice(self.body).ok()
     }
 
@@ -235,6 +239,7 @@ mod tests {
             (200, r#"{"text":"Success","code":"0"}"#),
             (200, r#"{"text":"Success","code":0"#),
             (200, r#"{"text":"Success","code":-1}"#),
+            (200, r#"[0,"Success",null,null]"#),
             (204, ""),
             (202, r#"{"text":"Success","code":0}"#),
             (503, r#"{"text":"Success","code":0}"#),
