@@ -221,6 +221,9 @@ async fn dead_letters(ask: cli::DeadLetters) -> anyhow::Result<()> {
         DeadLetters::Show { number, file } => {
             dead_letters::show(&socket(&file)?, number, &mut stdout).await?;
         }
+        DeadLetters::Save { number, to, file } => {
+            dead_letters::save(&socket(&file)?, number, &to, &mut stdout).await?;
+        }
         DeadLetters::Resend { numbers, file } => {
             dead_letters::resend(&socket(&file)?, &numbers, &mut stdout).await?;
         }

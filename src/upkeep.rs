@@ -117,6 +117,7 @@ mod tests {
             file: file.to_owned(),
             records,
             reason: "not a JSON object".to_owned(),
+            kept: None,
             sent_again: None,
         };
         let old = aside(61, 1000, "quarantine/a");

@@ -13,7 +13,7 @@ pub(super) async fn list(store: &Store) -> Result<Value, String> {
     let asides = store.snapshot().await.map_err(said)?.asides;
     let asides = asides.iter();
     Ok(asides
-        .map(|(number, record)| one(*number, record))
+        .map(|(number, record)| one(store, *number, record))
         .collect())
 }
 
@@ -21,7 +21,7 @@ pub(super) async fn list(store: &Store) -> Result<Value, String> {
 pub(super) async fn show(store: &Store, number: u64) -> Result<Value, String> {
     let found = store.dead_letter(number).await.map_err(said)?;
     let (record, records) = found.ok_or_else(|| missing(number))?;
-    let mut shown = one(number, &record);
+    let mut shown = one(store, number, &record);
     let records: Vec<Value> = records.iter().take(SHOWN).map(entry).collect();
     if let Some(members) = shown.as_object_mut() {
         members.insert("entries".to_owned(), records.into());
@@ -69,7 +69,7 @@ pub(super) async fn discard(store: &Store, number: u64) -> Result<Value, String>
     .into())
 }
 
-fn one(number: u64, record: &AsideRecord) -> Value {
+fn one(store: &Store, number: u64, record: &AsideRecord) -> Value {
     let (output, lane) = match record.refused_by() {
         Some((output, lane)) => (Some(output.to_string()), lane.as_str().to_owned()),
         None => (None, record.owner.clone()),
@@ -82,6 +82,7 @@ fn one(number: u64, record: &AsideRecord) -> Value {
         "records": record.records,
         "reason": record.reason,
         "file": record.file,
+        "kept": store.kept(record),
         "sent_again": record.sent_again.map(|at| at.to_string()),
     })
 }

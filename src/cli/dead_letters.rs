@@ -1,6 +1,8 @@
 //! `dead-letters`: what was put aside, with the reason; sent again, or thrown away.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -33,6 +35,41 @@ pub async fn list(socket: &Path, json: bool, out: &mut impl Write) -> Result<(),
 pub async fn show(socket: &Path, number: u64, out: &mut impl Write) -> Result<(), AskError> {
     let letter = ask(socket, &Request::DeadLetter { number }).await?;
     Ok(writeln!(out, "{letter:#}")?)
+}
+
+/// Copies the file that was kept with one to a new file, which is for this user only.
+///
+/// # Errors
+/// No collector there, no such number or no file kept with it, or what cannot be read or written.
+pub async fn save(
+    socket: &Path,
+    number: u64,
+    to: &Path,
+    out: &mut impl Write,
+) -> Result<(), AskError> {
+    let letter = ask(socket, &Request::DeadLetter { number }).await?;
+    let kept = letter.get("kept").and_then(Value::as_str);
+    let kept = Path::new(kept.ok_or(AskError::NotKept(number))?);
+    let told = |attempt, path: &Path| {
+        let path = path.to_owned();
+        move |source| AskError::Copy {
+            attempt,
+            path,
+            source,
+        }
+    };
+    let mut from = File::open(kept).map_err(told("read", kept))?;
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = options.open(to).map_err(told("make", to))?;
+    let bytes = io::copy(&mut from, &mut file)
+        .and_then(|bytes| file.sync_all().map(|()| bytes))
+        .map_err(told("write", to))?;
+    Ok(writeln!(
+        out,
+        "{bytes} bytes of dead letter {number} are in {}",
+        to.display()
+    )?)
 }
 
 /// Has the events of some sent again.
@@ -86,9 +123,13 @@ fn table(letters: &Value, out: &mut impl Write) -> io::Result<()> {
             at if at.is_empty() => String::new(),
             at => format!(", sent again {at}"),
         };
+        let kept = match text("kept") {
+            kept if kept.is_empty() => "",
+            _ => ", with its file",
+        };
         writeln!(
             out,
-            "{:>5}  {}  {} of {}, {who}{sent}: {}",
+            "{:>5}  {}  {} of {}, {who}{kept}{sent}: {}",
             number("number"),
             text("time"),
             number("records"),
@@ -112,12 +153,15 @@ mod tests {
               "reason": "400: Invalid data format\u{1b}[31m", "sent_again": null },
             { "number": 12, "time": "2026-01-06T09:08:08.000Z", "output": null, "lane": "acme/siem-cg/url protect", "records": 3,
               "reason": "not a JSON object", "sent_again": "2026-01-07T00:00:00.000Z" },
+            { "number": 13, "time": "2026-01-06T09:08:09.000Z", "output": null, "lane": "acme/siem-cg/receipt", "records": 1,
+              "reason": "the file could not be read in 5 tries", "kept": "/var/lib/x/quarantine/a/b.file", "sent_again": null },
         ]);
         let mut out = Vec::new();
         table(&letters, &mut out).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
             1  2026-01-06T09:08:07.000Z  1 of acme/audit, refused by splunk: 400: Invalid data format\u{1b}[31m
            12  2026-01-06T09:08:08.000Z  3 of acme/siem-cg/url protect, not decoded, sent again 2026-01-07T00:00:00.000Z: not a JSON object
+           13  2026-01-06T09:08:09.000Z  1 of acme/siem-cg/receipt, not decoded, with its file: the file could not be read in 5 tries
         ");
     }
 }

@@ -109,7 +109,13 @@ impl From<&AskError> for Exit {
         match error {
             AskError::Control(error) => error.into(),
             AskError::Report(_) => Self::Unavailable,
-            AskError::Write(_) => Self::Store,
+            AskError::NotKept(_) => Self::Usage,
+            AskError::Copy { source, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                Self::Permission
+            }
+            AskError::Copy { .. } | AskError::Write(_) => Self::Store,
         }
     }
 }

@@ -331,6 +331,16 @@ pub enum DeadLetters {
         #[command(flatten)]
         file: ConfigFile,
     },
+    /// Copy the damaged file that was kept with one, as it was downloaded.
+    Save {
+        /// Its number in the list.
+        number: u64,
+        /// Where to; a file that is there is not overwritten.
+        to: PathBuf,
+        /// Where the configuration is, which says where the collector listens.
+        #[command(flatten)]
+        file: ConfigFile,
+    },
     /// Throw them away, with their files.
     Discard {
         /// The numbers in the list.

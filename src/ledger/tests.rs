@@ -146,6 +146,7 @@ fn a_damaged_frame_explains_as_many_events_as_it_held_and_no_more() {
         file: "lanes/acme/siem-cg/receipt/0000000000000001.seg".to_owned(),
         records: 2,
         reason: "checksum".to_owned(),
+        kept: None,
         sent_again: None,
     };
     stored.asides.insert(1, aside);

@@ -1,5 +1,6 @@
 //! What the tests of this module share: a sink in memory, jobs, a gate that is open, a server of scripted answers.
 
+use std::io::Read;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub(crate) struct Pushed {
 pub(crate) struct Memory {
     pub(crate) pushed: Vec<Pushed>,
     pub(crate) quarantined: Vec<String>,
+    /// Files that were kept with the last of these.
+    pub(crate) kept: Vec<Vec<u8>>,
     pub(crate) memo: Option<Vec<u8>>,
     /// Each commit: its cursor and how many events it covers.
     pub(crate) commits: Vec<(String, usize)>,
@@ -60,6 +63,13 @@ impl Sink for Memory {
 
     fn quarantine(&mut self, kind: &str, _: &[u8], reason: &str) -> Result<(), SinkError> {
         self.quarantined.push(format!("{kind}: {reason}"));
+        Ok(())
+    }
+
+    fn keep(&mut self, file: &mut dyn Read) -> Result<(), SinkError> {
+        let mut kept = Vec::new();
+        file.read_to_end(&mut kept).unwrap();
+        self.kept.push(kept);
         Ok(())
     }
 
@@ -116,6 +126,10 @@ impl Sink for Shared {
 
     fn quarantine(&mut self, kind: &str, record: &[u8], reason: &str) -> Result<(), SinkError> {
         self.0.lock().unwrap().quarantine(kind, record, reason)
+    }
+
+    fn keep(&mut self, file: &mut dyn Read) -> Result<(), SinkError> {
+        self.0.lock().unwrap().keep(file)
     }
 
     fn count(&mut self, what: Counted) {

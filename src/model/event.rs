@@ -1,6 +1,7 @@
 //! Decoded events on their way from a source to the store, and records on their way from there to the outputs.
 
 use std::borrow::Cow;
+use std::io::Read;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -79,6 +80,12 @@ pub trait Sink: Send + 'static {
     /// # Errors
     /// See [`SinkError`]; the fetch ends.
     fn quarantine(&mut self, kind: &str, record: &[u8], reason: &str) -> Result<(), SinkError>;
+
+    /// Keeps a whole file with the record that was put aside last, until a person discards both; it counts with the next commit.
+    ///
+    /// # Errors
+    /// See [`SinkError`]; the fetch ends.
+    fn keep(&mut self, file: &mut dyn Read) -> Result<(), SinkError>;
 
     /// Counts what happened to a record or file, besides its push or quarantine; it counts with the next commit.
     fn count(&mut self, what: Counted);

@@ -2,6 +2,7 @@
 //!
 //! Else it is a stream like any other, in a lane of its own, with an end in place of an interval.
 
+use std::io::Read;
 use std::time::Duration;
 
 use super::config::{IntegrationConfig, LogConfig};
@@ -141,6 +142,10 @@ impl<S: Sink> Sink for Within<S> {
         self.sink.quarantine(kind, record, reason)
     }
 
+    fn keep(&mut self, file: &mut dyn Read) -> Result<(), SinkError> {
+        self.sink.keep(file)
+    }
+
     fn count(&mut self, what: Counted) {
         self.sink.count(what);
     }
@@ -181,6 +186,10 @@ mod tests {
         }
 
         fn quarantine(&mut self, _: &str, _: &[u8], _: &str) -> Result<(), SinkError> {
+            Ok(())
+        }
+
+        fn keep(&mut self, _: &mut dyn Read) -> Result<(), SinkError> {
             Ok(())
         }
 

@@ -38,8 +38,8 @@ impl Engine {
     }
 
     pub(super) fn put_aside(&mut self, aside: AsideRecord, changed: &mut BTreeSet<Changed>) {
-        if aside.file.starts_with("quarantine/") {
-            let written = std::fs::metadata(self.root.join(&aside.file));
+        for file in aside.files() {
+            let written = std::fs::metadata(self.root.join(file));
             self.outbox.put_aside(written.map_or(0, |file| file.len()));
         }
         let last = self.records.asides.last_key_value();

@@ -35,6 +35,12 @@ impl AsideRecord {
     pub fn has_file(&self) -> bool {
         self.file.starts_with("quarantine/")
     }
+
+    /// The files that are its own, below the state directory.
+    pub(super) fn files(&self) -> impl Iterator<Item = &str> {
+        let file = Some(self.file.as_str()).filter(|_| self.has_file());
+        file.into_iter().chain(self.kept.as_deref())
+    }
 }
 
 impl Store {
@@ -98,7 +104,7 @@ impl Store {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<Aside>, StoreError> {
+pub(super) fn read(path: &Path) -> Result<Vec<Aside>, StoreError> {
     let text = std::fs::read_to_string(path).map_err(StoreError::io("read", path))?;
     let lines = text.lines().map(serde_json::from_str);
     let records: Result<_, _> = lines.collect();
@@ -149,21 +155,20 @@ impl Engine {
         Ok(true)
     }
 
-    /// Deletes, once the transaction is durable, the file of a dead letter that is gone.
+    /// Deletes, once the transaction is durable, the files of a dead letter that is gone.
     pub(super) fn remove_aside(&self, gone: Option<&AsideRecord>) -> impl FnOnce() + Send + use<> {
-        let file = gone.filter(|gone| gone.has_file());
-        let path = file.map(|gone| self.root.join(&gone.file));
+        let files = gone.into_iter().flat_map(AsideRecord::files);
+        let paths: Vec<_> = files.map(|file| self.root.join(file)).collect();
         let outbox = self.outbox.clone();
         move || {
-            let Some(path) = path else {
-                return;
-            };
-            let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
-            if let Err(error) = segment::remove(&path) {
-                tracing::warn!(path = %path.display(), %error, "cannot delete a dead letter that was thrown away");
-                return;
+            for path in paths {
+                let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
+                if let Err(error) = segment::remove(&path) {
+                    tracing::warn!(path = %path.display(), %error, "cannot delete a dead letter that was thrown away");
+                    continue;
+                }
+                outbox.take_from_aside(bytes);
             }
-            outbox.take_from_aside(bytes);
         }
     }
 }

@@ -7,18 +7,28 @@ use std::path::Path;
 use super::{Aside, AsideRecord, StoreError, durable};
 use crate::model::Timestamp;
 
-/// Writes records that are put aside to a file of their own, and makes it durable.
+/// The name of a new file of the quarantine, below the state directory, without its end.
+pub(super) fn aside_stem(owner: &str, at: Timestamp) -> String {
+    let folder = owner.replace([' ', '/'], "-");
+    let stamp = at.to_string().replace([':', '.'], "-");
+    // Two parts may be put aside in one millisecond.
+    let unique = uuid::Uuid::new_v4().simple().to_string();
+    format!("quarantine/{folder}/{stamp}-{unique}")
+}
+
+/// Writes records that are put aside to a file of their own, beside the copy `kept` if there is one, and makes it durable.
 pub(super) fn write_aside(
     root: &Path,
     owner: &str,
     at: Timestamp,
     records: &[Aside],
+    kept: Option<&str>,
 ) -> Result<AsideRecord, StoreError> {
-    let folder = owner.replace([' ', '/'], "-");
-    let stamp = at.to_string().replace([':', '.'], "-");
-    // Two parts may be put aside in one millisecond.
-    let unique = uuid::Uuid::new_v4().simple().to_string();
-    let name = format!("quarantine/{folder}/{stamp}-{unique}.ndjson");
+    let stem = match kept.and_then(|kept| kept.rsplit_once('.')) {
+        Some((stem, _)) => stem.to_owned(),
+        None => aside_stem(owner, at),
+    };
+    let name = format!("{stem}.ndjson");
     let mut bytes = Vec::new();
     for record in records {
         serde_json::to_writer(&mut bytes, record).map_err(|e| StoreError::Value(e.to_string()))?;
@@ -31,6 +41,7 @@ pub(super) fn write_aside(
         file: name,
         records: records.len() as u64,
         reason: records.first().map_or("", |first| &first.reason).to_owned(),
+        kept: kept.map(str::to_owned),
         sent_again: None,
     })
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::books::Sheet;
 use super::command::Command;
 use super::frame::{Builder, TooLarge};
+use super::kept::KeptFile;
 use super::{Aside, AsideRecord, StoreError, durable, files, is_full, segment};
 use crate::clock::Clock;
 use crate::model::{
@@ -88,6 +90,7 @@ struct Part {
     sheet: Sheet,
     asides: Vec<Aside>,
     aside_bytes: u64,
+    kept: Option<KeptFile>,
     files: Vec<(PathBuf, Arc<File>)>,
     folders: BTreeSet<PathBuf>,
 }
@@ -220,14 +223,15 @@ impl LaneWriter {
         if !self.part.asides.is_empty() {
             let now = self.clock.now();
             let owner = &self.stream_name;
-            let written = files::write_aside(&self.root, owner, now, &self.part.asides);
+            let kept = self.part.kept.as_ref().map(KeptFile::name);
+            let written = files::write_aside(&self.root, owner, now, &self.part.asides, kept);
             aside = Some(written.map_err(|error| failed(&error))?);
         }
         let next_part = Part {
             sheet: Sheet::after(self.part.sheet.waiting),
             ..Part::default()
         };
-        let part = std::mem::replace(&mut self.part, next_part);
+        let mut part = std::mem::replace(&mut self.part, next_part);
         let appended = Appended {
             stream: self.stream.clone(),
             lane: self.lane.clone(),
@@ -251,8 +255,12 @@ impl LaneWriter {
         self.commands
             .blocking_send(command)
             .map_err(|_| SinkError::Closed)?;
+        let answer = answer.blocking_recv();
+        if let Some(kept) = part.kept.as_mut().filter(|_| !matches!(answer, Ok(Err(_)))) {
+            // Without an answer, nobody knows.
+            kept.stay();
+        }
         answer
-            .blocking_recv()
             .map_err(|_| SinkError::Closed)?
             .map_err(|error| failed(&error))?;
         let old = std::mem::replace(&mut self.memo, number);
@@ -295,6 +303,13 @@ impl Sink for LaneWriter {
             record: String::from_utf8_lossy(record).into_owned(),
             event: None,
         });
+        Ok(())
+    }
+
+    fn keep(&mut self, file: &mut dyn Read) -> Result<(), SinkError> {
+        let now = self.clock.now();
+        let copy = KeptFile::of(file, &self.root, &self.stream_name, now);
+        self.part.kept = Some(copy.map_err(|error| failed(&error))?);
         Ok(())
     }
 

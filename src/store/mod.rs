@@ -20,6 +20,7 @@ mod durable;
 mod files;
 mod forget;
 mod frame;
+mod kept;
 mod keys;
 mod lane;
 mod notice;
@@ -372,7 +373,7 @@ impl Store {
             let (root, at) = (Arc::clone(&self.root), self.clock.now());
             let owner = format!("{} {}", ack.output, ack.lane);
             let rejected = ack.rejected.clone();
-            let write = move || files::write_aside(&root, &owner, at, &rejected);
+            let write = move || files::write_aside(&root, &owner, at, &rejected, None);
             aside = Some(blocking(write).await?);
         }
         self.ask(|reply| Command::Ack { ack, aside, reply }).await

@@ -6,7 +6,7 @@
 //! sled/           small records
 //! lanes/…/N.seg   events
 //! memos/…/N.memo  what a source remembers of a stream, besides its cursor
-//! quarantine/     records put aside, a JSON object a line
+//! quarantine/     records put aside, a JSON object a line, and files that were kept whole
 //! shadow.json     a copy of the small records, for the day that sled is lost
 //! ballast         room that is given up when the disk is full
 //! ```
@@ -25,7 +25,7 @@ use super::outbox::Outbox;
 use super::transaction::{Database, Engine, Lane, Records, TREES};
 use super::{
     LaneRecord, PositionRecord, Store, StoreError, StoreTask, WAITING, ballast, durable, files,
-    keys, rescue, segment,
+    kept, keys, rescue, segment,
 };
 use crate::clock::Clock;
 use crate::model::{LaneId, Timestamp};
@@ -55,7 +55,12 @@ impl Store {
         if opened.as_ref().is_err_and(StoreError::is_full) && ballast::release(root)? {
             opened = open_or_rescue(root, clock.now());
         }
-        let (database, records, rescued) = opened?;
+        let (database, mut records, rescued) = opened?;
+        if rescued {
+            kept::adopt(root, &mut records.asides, clock.now());
+        } else {
+            kept::sweep(root, &records.asides);
+        }
         let lanes = root.join("lanes");
         std::fs::create_dir_all(&lanes).map_err(StoreError::io("create", &lanes))?;
         durable::sync_folder(root).map_err(StoreError::io("sync", root))?;

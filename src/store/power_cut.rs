@@ -71,6 +71,19 @@ fn output() -> OutputId {
     OutputId::new("splunk").unwrap()
 }
 
+/// What is kept whole now and then.
+const KEPT: &[u8] = b"\x1f\x8b and no more";
+
+/// How many copies lie in the quarantine.
+fn copies(root: &Path) -> usize {
+    let folders = std::fs::read_dir(root.join("quarantine"))
+        .into_iter()
+        .flatten();
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".file")).count()
+}
+
 fn aside(what: String) -> Aside {
     Aside {
         what,
@@ -160,6 +173,9 @@ impl Life {
             }
             if puts_aside {
                 writer.quarantine("receipt", b"odd", "a test").unwrap();
+                if next.quarantined.is_multiple_of(2) {
+                    writer.keep(&mut &*KEPT).unwrap();
+                }
             }
             let memo = next.memo.filter(|_| remembers);
             let cursor = Cursor::new(next.events.to_string()).unwrap();
@@ -236,7 +252,13 @@ impl Life {
         for aside in found.asides.values() {
             let text = std::fs::read_to_string(root.join(&aside.file)).unwrap();
             assert_eq!(text.lines().count() as u64, aside.records);
+            let kept = aside.kept.as_ref().map(|kept| root.join(kept));
+            assert!(kept.is_none_or(|kept| std::fs::read(kept).unwrap() == KEPT));
         }
+        assert_eq!(
+            copies(root),
+            found.asides.values().filter(|a| a.kept.is_some()).count()
+        );
         let health = found.health.get(SUBJECT);
         facts.health = health.map_or(0, |health| health.as_u64().unwrap());
         facts

@@ -178,6 +178,9 @@ pub struct AsideRecord {
     pub records: u64,
     /// Why the first of them is here.
     pub reason: String,
+    /// The file that was kept whole with them, below the state directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
     /// When a person had the records sent again; they wait for nobody any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_again: Option<Timestamp>,

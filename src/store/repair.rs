@@ -58,6 +58,7 @@ impl Engine {
             file: format!("lanes/{}/{:016}.seg", lane_id.folder(), at.segment),
             records: seen.events,
             reason,
+            kept: None,
             sent_again: None,
         };
         self.put_aside(aside, changed);

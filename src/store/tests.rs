@@ -395,6 +395,49 @@ async fn records_put_aside_are_on_disk_before_the_commit_that_counts_them() {
     running.stop().await;
 }
 
+#[tokio::test]
+async fn a_file_that_is_kept_whole_counts_against_the_spool_until_it_is_thrown_away() {
+    const WHOLE: &[u8] = &[0x1f; 200_000];
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path());
+    let keep = |mut writer: LaneWriter, next: Option<Cursor>| {
+        let work = move || {
+            writer.quarantine("receipt", b"{}", "cut off").unwrap();
+            writer.keep(&mut &*WHOLE).unwrap();
+            next.map_or(Ok(()), |next| writer.commit(&next)).unwrap();
+        };
+        tokio::task::spawn_blocking(work)
+    };
+    let writer = running.store.writer(&stream()).await.unwrap();
+    keep(writer, None).await.unwrap();
+    let files = || walk(&dir.path().join("quarantine"));
+    assert_eq!(files(), 0, "what is not committed is not kept");
+    let writer = running.store.writer(&stream()).await.unwrap();
+    keep(writer, Some(cursor(1))).await.unwrap();
+    let bytes = running.store.outbox().bytes();
+    assert!(bytes > WHOLE.len() as u64, "{bytes}");
+    running.stop().await;
+
+    let running = start(dir.path());
+    let store = &running.store;
+    assert_eq!(store.outbox().bytes(), bytes);
+    let (record, asides) = store.dead_letter(1).await.unwrap().unwrap();
+    assert_eq!((asides.len(), asides[0].reason.as_str()), (1, "cut off"));
+    assert_eq!(std::fs::read(store.kept(&record).unwrap()).unwrap(), WHOLE);
+    store.discard(1).await.unwrap().unwrap();
+    assert_eq!((files(), store.outbox().bytes()), (0, 0));
+    running.stop().await;
+}
+
+/// How many files lie below a folder.
+fn walk(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .map(|path| if path.is_dir() { walk(&path) } else { 1 })
+        .sum()
+}
+
 /// Two commits, the first delivered and acknowledged, and a state of health; then the process ends.
 async fn filled(root: &Path) {
     let running = start(root);

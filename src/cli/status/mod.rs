@@ -9,7 +9,7 @@ mod tests;
 mod watch;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use page::Look;
 pub use render::render;
@@ -29,6 +29,21 @@ pub enum AskError {
         "cannot read the report of the collector: {0}; use the program of its version, or --json"
     )]
     Report(#[from] serde_json::Error),
+    /// A dead letter has no file besides its records.
+    #[error(
+        "no file was kept with dead letter {0}: only damaged files are, of up to 64 MiB; 'dead-letters show {0}' has its records"
+    )]
+    NotKept(u64),
+    /// A file cannot be copied.
+    #[error("cannot {attempt} {path}: {source}")]
+    Copy {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// There is nowhere to write it.
     #[error("cannot write the answer: {0}")]
     Write(#[from] io::Error),

@@ -3,6 +3,7 @@
 //! Decoders take a [`std::io::Read`] and run on a blocking thread. A file is cut into raw records by a
 //! [`Records`]; a [`recorder::Recorder`] makes events of them or puts them aside.
 
+pub(super) mod copied;
 pub(super) mod csv;
 pub(super) mod gzip;
 pub(super) mod json;
@@ -18,10 +19,10 @@ use std::io;
 use crate::model::SinkError;
 
 /// Bytes of a record at most; longer ones are put aside.
-const MAX_RECORD: usize = 1 << 20;
+pub(super) const MAX_RECORD: usize = 1 << 20;
 
 /// Bytes that are kept of a record that is too long.
-const KEPT: usize = 64 << 10;
+pub(super) const KEPT: usize = 64 << 10;
 
 const TOO_LONG: &str = "longer than 1 MiB";
 

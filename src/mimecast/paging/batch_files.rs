@@ -10,11 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::files::{self, Desk, ReadError};
+use super::files::{self, Body, Desk, ReadError};
 use super::place::{FileKey, Place};
 use super::{blocking, foreign_cursor, is_object, token_refused};
 use crate::health::{Failure, Origin};
 use crate::mimecast::client::{Answer, Ask, Client, refuse, unreadable};
+use crate::mimecast::decode::copied::Kept;
 use crate::mimecast::decode::gzip::Inflated;
 use crate::mimecast::decode::lines::{Ends, Lines};
 use crate::mimecast::decode::recorder;
@@ -153,14 +154,14 @@ pub(in crate::mimecast) async fn fetch<S: Sink, G: Gate>(
         let (back, result) = read(&mut links, listed, desk).await;
         desk = back;
         if let Err(error) = result {
-            let failure = match error {
+            let lost = match error {
                 ReadError::Fetch(error) => return Err(error),
-                ReadError::Lost(failure) => failure,
+                ReadError::Lost(failure, kept) => (failure, kept),
             };
             let (name, size) = (listed.link.path().to_owned(), listed.size);
             let gate = gate.clone();
             let (back, result) =
-                blocking(desk, move |desk| desk.lost(&gate, (&name, size), failure)).await;
+                blocking(desk, move |desk| desk.lost(&gate, (&name, size), lost)).await;
             result?;
             desk = back;
         }
@@ -205,7 +206,8 @@ async fn read<S: Sink, G: Gate>(
     };
     let name = listed.link.path().to_owned();
     let now = links.client.clock().wall();
-    let work = move |pipe, desk: &mut Desk<S>| {
+    let keeps_in = desk.keeps_in(links.client);
+    let work = move |body: &mut Body, desk: &mut Desk<S>| {
         let job = desk.job.clone();
         let origin = recorder::Origin {
             stream: &job.stream,
@@ -214,10 +216,11 @@ async fn read<S: Sink, G: Gate>(
             form: Form::Json,
             time: files::time_of_name(files::base_name(&name)).unwrap_or(now),
         };
-        let mut input = BufReader::with_capacity(64 << 10, Inflated::new(pipe)?);
+        let mut input = BufReader::with_capacity(64 << 10, Inflated::new(body)?);
         files::first_byte(&mut input)?;
         desk.store(Lines::new(input, Ends::LineFeed), origin)
     };
+    let slot = (slot, keeps_in);
     files::decode(links.gate, answer, Bytes::new(), slot, desk, work).await
 }
 
@@ -262,7 +265,7 @@ impl<G: Gate> Links<'_, G> {
     /// An object that is not there is lost at last. A refusal is not: it may be a firewall's.
     fn refused(&self, failure: Failure) -> ReadError {
         match (failure.origin, failure.status) {
-            (Origin::ObjectStore, 404 | 410) => ReadError::Lost(failure),
+            (Origin::ObjectStore, 404 | 410) => ReadError::Lost(failure, Kept::Nothing),
             _ => ReadError::Fetch(refuse(self.gate, failure)),
         }
     }
@@ -500,13 +503,19 @@ mod tests {
             assert_eq!(failures, ["transport/body"]);
             cursor = sink.cursor();
         }
+        assert!(sink.0.lock().unwrap().kept.is_empty());
         let (result, _) = step(&server, &sink, cursor).await;
         assert_eq!(result.unwrap(), Progress::More);
         let quarantined = sink.0.lock().unwrap().quarantined.clone();
         assert!(
-            quarantined.iter().any(|q| q.contains("5 tries")),
+            quarantined
+                .iter()
+                .any(|q| q.contains("5 tries, and is kept as it came")),
             "{quarantined:?}"
         );
+        let whole = gzip("{\"n\":1}\n{\"n\":2}\n");
+        let kept = sink.0.lock().unwrap().kept.clone();
+        assert_eq!(kept, [&whole[..whole.len() - 4]]);
         assert!(
             sink.bodies()
                 .contains(&r#"{"timestamp":3,"n":3}"#.to_owned())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use crate::clock::Clock;
 use crate::health::{Failure, Origin};
 use crate::http::transport_failure;
 use crate::mimecast::client::{Answer, Client, refuse};
+use crate::mimecast::decode::copied::{Copied, Kept};
 use crate::mimecast::decode::pipe::{Feed, Pipe, pipe};
 use crate::mimecast::decode::recorder::{self, Recorder};
 use crate::mimecast::decode::{DecodeError, Records};
@@ -40,8 +42,8 @@ pub(super) struct Desk<S> {
 
 /// Why a file was not read.
 pub(super) enum ReadError {
-    /// It came whole and cannot be read, or is not there: trying again may not help.
-    Lost(Failure),
+    /// It came whole and cannot be read, or is not there: trying again may not help. With what was kept of it, if this was the last try.
+    Lost(Failure, Kept),
     /// Anything else.
     Fetch(FetchError),
 }
@@ -95,6 +97,12 @@ impl<S: Sink> Desk<S> {
         Ok(moved)
     }
 
+    /// Where to keep the file that is read next, as it comes: if it is damaged once more, that was its last try.
+    pub(super) fn keeps_in(&self, client: &Client) -> Option<PathBuf> {
+        let last = self.place.tries() + 1 >= TRIES;
+        last.then(|| client.limits().folder().to_owned())
+    }
+
     /// Stores the records of a file that are not stored yet, in parts, and finishes it.
     ///
     /// If the file turns out to be damaged, the place is behind the last record that came before the damage.
@@ -128,12 +136,12 @@ impl<S: Sink> Desk<S> {
     }
 
     /// Decides about the current file, which cannot be read to its end: tried again later, or put aside after so
-    /// many tries with all that is needed to ask for it. What came before the damage is kept.
+    /// many tries with all that is needed to ask for it, and whole if it came. What stands before the damage is stored.
     pub(super) fn lost<G: Gate>(
         &mut self,
         gate: &G,
         (name, size): (&str, Option<u64>),
-        failure: Failure,
+        (failure, kept): (Failure, Kept),
     ) -> Result<(), FetchError> {
         let strikes = self.place.strike(self.clock.now());
         let given_up = if failure.origin == Origin::ObjectStore {
@@ -147,12 +155,22 @@ impl<S: Sink> Desk<S> {
         }
         tracing::error!(stream = %self.job.stream, file = name, %failure, "a file is given up");
         let tries = strikes.tries;
-        let reason = format!("the file could not be read in {tries} tries: {failure}");
+        let fate = match kept {
+            Kept::Nothing => "",
+            Kept::Whole(_) => ", and is kept as it came",
+            Kept::TooLarge => ", and is not kept: it has more than 64 MiB",
+        };
+        let reason = format!("the file could not be read in {tries} tries{fate}: {failure}");
         let token = self.place.token();
         let record = serde_json::json!({"file": name, "size": size, "token": token});
+        // Lines of it that were put aside are so by themselves: what is kept belongs to this record.
+        self.commit()?;
         let kind = kind(&self.job);
         self.sink
             .quarantine(kind, record.to_string().as_bytes(), &reason)?;
+        if let Kept::Whole(mut file) = kept {
+            self.sink.keep(&mut file)?;
+        }
         self.sink.count(Counted::FileQuarantined);
         self.place.finish();
         self.commit()?;
@@ -168,14 +186,18 @@ pub(super) fn kind(job: &Job) -> &str {
     }
 }
 
-/// Runs a decoder over a body as it arrives; `begun` is what was read of it already.
+/// A body as it arrives.
+pub(super) type Body = Copied<Pipe>;
+
+/// Runs a decoder over a body as it arrives; `begun` is what was read of it already. A body that is damaged is kept in the folder `keeps_in`,
+/// if there is one.
 pub(super) async fn decode<G, W, T>(
     gate: &G,
     answer: Answer<G::Permit>,
     begun: Bytes,
-    slot: OwnedSemaphorePermit,
+    (slot, keeps_in): (OwnedSemaphorePermit, Option<PathBuf>),
     mut on: W,
-    work: impl FnOnce(Pipe, &mut W) -> Result<T, DecodeError> + Send + 'static,
+    work: impl FnOnce(&mut Body, &mut W) -> Result<T, DecodeError> + Send + 'static,
 ) -> (W, Result<T, ReadError>)
 where
     G: Gate,
@@ -184,7 +206,20 @@ where
 {
     let (feed, pipe) = pipe();
     let decoder = tokio::task::spawn_blocking(move || {
-        let result = work(pipe, &mut on);
+        let result = match keeps_in {
+            Some(folder) => Copied::into_folder(pipe, &folder),
+            None => Ok(Copied::not(pipe)),
+        };
+        let result = result.map_err(|error| (error, Kept::Nothing));
+        let result = result.and_then(|mut body| {
+            work(&mut body, &mut on).map_err(|error| match error {
+                DecodeError::Damaged(why) => match body.rest() {
+                    Ok(kept) => (DecodeError::Damaged(why), kept),
+                    Err(error) => (error, Kept::Nothing),
+                },
+                DecodeError::Local(_) | DecodeError::Sink(_) => (error, Kept::Nothing),
+            })
+        });
         drop(slot);
         (on, result)
     });
@@ -200,14 +235,14 @@ where
     };
     let (downloaded, decoded) = tokio::join!(download, decoder);
     let (on, decoded) = joined(decoded).await;
-    let result = decoded.map_err(|error| match (error, downloaded) {
+    let result = decoded.map_err(|(error, kept)| match (error, downloaded) {
         (DecodeError::Sink(error), _) => ReadError::Fetch(error.into()),
         (DecodeError::Local(error), _) => ReadError::Fetch(local(gate, &error)),
         // The decoder could not know why its input broke off.
         (DecodeError::Damaged(_), Err(failure)) => ReadError::Fetch(refuse(gate, failure)),
         (DecodeError::Damaged(why), Ok(())) => {
             let failure = Failure::new(Origin::Transport, 0, "body", &head.endpoint);
-            ReadError::Lost(failure.with_detail(&format!("a damaged file: {why}")))
+            ReadError::Lost(failure.with_detail(&format!("a damaged file: {why}")), kept)
         }
     });
     (on, result)

@@ -242,6 +242,11 @@ impl Place {
         }
     }
 
+    /// How often the current file could not be read so far.
+    pub(super) fn tries(&self) -> u32 {
+        self.current.map_or(0, |current| current.tries)
+    }
+
     /// The current file is behind this place.
     pub(super) fn finish(&mut self) {
         if let Some(current) = self.current.take() {

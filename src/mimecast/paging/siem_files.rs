@@ -12,7 +12,7 @@ use reqwest::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::files::{self, Desk, ReadError, base_name};
+use super::files::{self, Body, Desk, ReadError, base_name};
 use super::place::{FileKey, Place};
 use super::{blocking, foreign_cursor, is_object, token_refused};
 use crate::health::Failure;
@@ -144,17 +144,18 @@ pub(in crate::mimecast) async fn fetch<S: Sink, G: Gate>(
         Begun::File(begun) => {
             let file = Answered::new(client, &answer.head, &begun);
             let (name, size, key) = (file.name.clone(), file.size, file.key);
-            let work = move |pipe, desk: &mut Desk<S>| file.store(pipe, desk);
+            let slot = (slot, desk.keeps_in(client));
+            let work = move |body: &mut Body, desk: &mut Desk<S>| file.store(body, desk);
             let (back, result) = files::decode(&gate, answer, begun, slot, desk, work).await;
             desk = back;
             if let Err(error) = result {
-                let failure = match error {
+                let lost = match error {
                     ReadError::Fetch(error) => return Err(error),
-                    ReadError::Lost(failure) => failure,
+                    ReadError::Lost(failure, kept) => (failure, kept),
                 };
                 let whole = desk.place.is_at(key);
                 let (back, result) =
-                    blocking(desk, move |desk| desk.lost(&gate, (&name, size), failure)).await;
+                    blocking(desk, move |desk| desk.lost(&gate, (&name, size), lost)).await;
                 result?;
                 if !whole {
                     // One file of an archive is given up: the archive is fetched again for the others.
@@ -455,6 +456,8 @@ mod tests {
         assert_eq!(step(&server, &sink).await.unwrap(), Progress::More);
         assert_eq!(sink.cursor().unwrap().as_str(), r#"{"v":1,"token":"tokB"}"#);
         assert_eq!(sink.0.lock().unwrap().quarantined.len(), 1);
+        let kept = sink.0.lock().unwrap().kept.clone();
+        assert_eq!(kept, [b"PK\x03\x04 and no more"]);
     }
 
     #[tokio::test]

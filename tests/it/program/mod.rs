@@ -2,6 +2,7 @@
 
 mod budget;
 mod connect;
+mod damaged;
 mod delivery;
 #[cfg(feature = "system-tests")]
 mod full_disk;
