@@ -5,6 +5,8 @@
 //! without authorities is noticed by the request that needs one, not before.
 
 mod config;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod way;
 
 pub use config::{BaseUrl, is_loopback};

@@ -6,6 +6,9 @@ pub mod auth;
 pub mod budget;
 pub mod client;
 mod decode;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod link;
 pub mod log_types;
 mod paging;

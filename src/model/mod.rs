@@ -7,6 +7,8 @@ pub mod cursor;
 pub mod event;
 pub mod id;
 pub mod route;
+#[cfg(test)]
+pub(crate) mod seeds;
 pub mod time;
 
 pub use cursor::Cursor;

@@ -6,6 +6,8 @@
 
 mod config;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 
 use std::sync::Arc;
 

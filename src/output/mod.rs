@@ -11,6 +11,9 @@ pub mod directory;
 pub mod file;
 pub mod filter;
 pub mod format;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod hec;
 pub mod route;
 pub mod stdout;

@@ -20,6 +20,9 @@ mod durable;
 mod files;
 mod forget;
 mod frame;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod kept;
 mod keys;
 mod lane;

@@ -5,6 +5,8 @@ pub(super) mod batch_files;
 mod envelope;
 mod feed;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod overlap;
 mod place;
 mod probe;

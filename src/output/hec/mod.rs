@@ -7,6 +7,8 @@
 mod ack;
 mod config;
 mod encode;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod label;
 mod preset;
 mod probe;

@@ -348,5 +348,11 @@ async fn reached(clock: &Clock, moment: Option<Timestamp>) {
     }
 }
 
+/// The bytes of a batch as they go out.
+#[cfg(any(test, fuzzing))]
+pub(super) fn frames(config: &SyslogConfig, batch: &Batch) -> Vec<u8> {
+    Encoder::new(config).encode(batch).bytes
+}
+
 #[cfg(test)]
 mod tests;
