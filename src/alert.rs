@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::health::catalogue::what_we_do;
-use crate::health::{Alert, Cause, Class, Impact, Row, Standing};
+use crate::health::{Alert, Answered, Attempt, Cause, Class, Impact, Row, Standing, lookup};
 use crate::model::{IntegrationId, OutputId, Timestamp};
+use crate::redact::Redactor;
 use crate::store::Notice;
 
 /// A tag of this name is the Mimecast account code, which support asks for.
@@ -34,6 +35,9 @@ pub struct About {
     /// How a new secret is taken up.
     #[serde(skip)]
     pub renewal: Renewal,
+    /// The server that paths are asked of: scheme, host and port.
+    #[serde(skip)]
+    pub server: Option<String>,
 }
 
 /// How the program takes up a new secret.
@@ -101,7 +105,72 @@ struct Trouble<'a> {
     status_page: Option<&'static str>,
 }
 
+/// A failure as support wants to see it.
+#[derive(Debug, Serialize)]
+struct Evidence<'a> {
+    /// When the answer came, by our wall clock: UTC, as the "Z" says.
+    time: String,
+    subject: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    integration: Option<&'a IntegrationId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_code: Option<&'a String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<&'a String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a OutputId>,
+    code: String,
+    title: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    /// Scheme, host and path, without a query; host and port of other servers.
+    url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_time: Option<String>,
+    said: String,
+    /// Without one, nothing came.
+    answer: Option<&'a Answered>,
+}
+
+/// Method, and path or host, of where a request went.
+fn method_and_place(endpoint: &str) -> (Option<&str>, &str) {
+    match endpoint.split_once(' ') {
+        Some((method, place)) if method.bytes().all(|b| b.is_ascii_uppercase()) => {
+            (Some(method), place)
+        }
+        Some(_) | None => (None, endpoint),
+    }
+}
+
 impl About {
+    /// One line of JSON about a failed attempt, without secrets and without what is about a mail.
+    #[must_use]
+    pub fn evidence(&self, subject: &str, attempt: &Attempt<'_>) -> String {
+        let failure = attempt.failure;
+        let (method, place) = method_and_place(&failure.endpoint);
+        let server = self.server.as_deref().filter(|_| place.starts_with('/'));
+        let evidence = Evidence {
+            time: attempt.wall.to_string(),
+            subject,
+            integration: self.integration.as_ref(),
+            account_code: self.tags.get(ACCOUNT_CODE),
+            log: self.log.as_ref(),
+            output: self.output.as_ref(),
+            code: failure.key(),
+            title: lookup(failure).title,
+            method,
+            url: format!("{}{place}", server.unwrap_or("")),
+            request_id: failure.request_id.as_ref(),
+            server_time: failure.server_time.map(|at| at.to_string()),
+            said: Redactor::default().text(&failure.detail),
+            answer: failure.answer.as_deref(),
+        };
+        // Texts and numbers; none of them can fail.
+        serde_json::to_string(&evidence).unwrap_or_default()
+    }
+
     /// What a person can do about a row's trouble, to the last step.
     #[must_use]
     pub fn to_do(&self, row: &Row) -> String {
@@ -165,12 +234,7 @@ impl<'a> Trouble<'a> {
     fn of(cause: &'a Cause, about: &About, after: &Standing, now: Timestamp) -> Self {
         let row = cause.row();
         let attempts = after.state.attempts();
-        let (method, endpoint) = match cause.endpoint.split_once(' ') {
-            Some((method, path)) if method.bytes().all(|b| b.is_ascii_uppercase()) => {
-                (Some(method), path)
-            }
-            Some(_) | None => (None, cause.endpoint.as_str()),
-        };
+        let (method, endpoint) = method_and_place(&cause.endpoint);
         let vendors = cause.status >= 500 && cause.origin.is_mimecast();
         Self {
             said: &cause.detail,

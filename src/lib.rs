@@ -27,6 +27,7 @@
 //! | Modules | What they are |
 //! | ------- | ------------- |
 //! | [`model`], [`secret`], [`settings`], [`units`], [`clock`] | what every part speaks: names, events, time, values as people write them |
+//! | [`redact`] | what is taken out of texts before somebody else sees them |
 //! | [`health`] | when may we try again, and what must be done first; pure, with the table of all errors |
 //! | [`subject`] | a state of health that is durable, logged and shown |
 //! | [`watch`], [`upkeep`] | what people should hear of although no request fails by it |
@@ -60,6 +61,7 @@ pub mod model;
 pub mod output;
 pub mod pause;
 pub mod poll;
+pub mod redact;
 pub mod scale;
 pub mod secret;
 pub mod secret_watch;

@@ -123,6 +123,15 @@ async fn obey(command: Command) -> anyhow::Result<Exit> {
             cli::forget::run(&socket, &ask.name, sure, &mut stdout).await?;
         }
         Command::DeadLetters(ask) => dead_letters(ask).await?,
+        Command::SupportBundle(ask) => {
+            let wish = cli::support_bundle::Wish {
+                config: ask.file.config,
+                output: ask.output,
+                log: ask.log,
+                now: Clock::system().wall(),
+            };
+            cli::support_bundle::run(&wish, &mut stdout).await?;
+        }
         Command::Explain(ask) => cli::explain::run(&ask.code, &mut stdout)?,
         Command::Demo(wish) => {
             let clock = demo::clock(Clock::system().wall());
@@ -297,6 +306,9 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             return error.into();
         }
         if let Some(error) = cause.downcast_ref::<cli::init::InitError>() {
+            return error.into();
+        }
+        if let Some(error) = cause.downcast_ref::<cli::support_bundle::BundleError>() {
             return error.into();
         }
         if let Some(error) = cause.downcast_ref::<status::AskError>() {

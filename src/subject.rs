@@ -135,6 +135,10 @@ impl Subject {
         outcome: &Outcome<'_>,
         now: Timestamp,
     ) -> Result<Action, StoreError> {
+        if let Outcome::Failed(attempt) = outcome {
+            let line = self.about.evidence(&self.name, attempt);
+            store.note_failure(line).await?;
+        }
         let before = self.standing.clone();
         let stepped = step(&self.policy, before.clone(), outcome, now);
         let change = (&before, &stepped.standing);

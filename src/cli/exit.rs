@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::explain::ExplainError;
 use super::init::InitError;
 use super::status::AskError;
+use super::support_bundle::BundleError;
 use crate::app::AppError;
 use crate::control::ControlError;
 use crate::scale::ScaleError;
@@ -139,6 +140,20 @@ impl From<&InitError> for Exit {
                 Self::Permission
             }
             InitError::File { .. } | InitError::Write(_) => Self::Store,
+        }
+    }
+}
+
+impl From<&BundleError> for Exit {
+    fn from(error: &BundleError) -> Self {
+        match error {
+            BundleError::There(_) => Self::Usage,
+            BundleError::File { source, .. }
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                Self::Permission
+            }
+            BundleError::File { .. } | BundleError::Write(_) => Self::Store,
         }
     }
 }

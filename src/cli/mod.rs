@@ -15,6 +15,7 @@ pub mod replay;
 pub mod resume;
 pub mod simulate;
 pub mod status;
+pub mod support_bundle;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -45,6 +46,7 @@ Examples:
   mimecast-collector resume acme-uk            try again now, after a repair
   mimecast-collector pause splunk --for 2h     leave it alone for two hours
   mimecast-collector explain 401/0010          what does this error mean?
+  mimecast-collector support-bundle            what support will ask for
 
 Signals: TERM and INT stop in order, the second one at once; HUP reloads.
 Exit codes: 0 done, 64 wrong usage, 69 no collector is running, 70 bug, 74 disk,
@@ -101,6 +103,11 @@ pub enum Command {
     /// List what was put aside, show it, send it again or throw it away.
     #[command(subcommand)]
     DeadLetters(DeadLetters),
+    /// Put what support will ask for into one archive, without secrets and without what is about a mail.
+    ///
+    /// It holds the last failures with the whole answers, request ids, times and account codes; configuration, states, versions and the
+    /// end of the log. Nothing is asked of Mimecast or of an output, and no collector need run. Run it as root, so that it can read all.
+    SupportBundle(SupportBundle),
     /// Say what an error code means, what the collector does about it, and what you can do.
     Explain(Explain),
     /// Collect from a built-in simulator and write the events to standard output; needs no account and no configuration.
@@ -355,6 +362,20 @@ pub enum DeadLetters {
     },
 }
 
+/// The options of `support-bundle`.
+#[derive(Debug, Args)]
+pub struct SupportBundle {
+    /// The archive, a .tar.gz [default: mimecast-collector-support-TIME.tar.gz in this folder].
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// A file with the collector's log, where it is not in the journal [default: the journal].
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub file: ConfigFile,
+}
+
 /// The options of `explain`.
 #[derive(Debug, Args)]
 pub struct Explain {
@@ -509,31 +530,34 @@ mod tests {
         Usage: mimecast-collector <COMMAND>
 
         Commands:
-          run           Collect and deliver, until stopped
-          check         Read the configuration, report every mistake, and do nothing
-                        else
-          init          Write a configuration to begin with, and say how to put the
-                        secrets in place
-          status        Say how the running collector is doing, and whether data is at
-                        risk
-          ledger        Say whether each record read, each file listed and each event
-                        stored is accounted for, at every output
-          resume        Try a blocked integration or output again now, after what was
-                        wrong is mended; end a pause
-          pause         Leave an integration or output alone, for a while or until it is
-                        resumed; a restart does not end it
-          replay        Fetch a span of time again, beside the live traffic, and deliver
-                        it marked as replayed
-          forget        Give up what is kept for an integration or output that is not in
-                        the configuration any more
-          dead-letters  List what was put aside, show it, send it again or throw it away
-          explain       Say what an error code means, what the collector does about it,
-                        and what you can do
-          demo          Collect from a built-in simulator and write the events to
-                        standard output; needs no account and no configuration
-          simulate      Serve a simulated Mimecast and a simulated Splunk HEC on
-                        127.0.0.1, to try a configuration on
-          help          Print this message or the help of the given subcommand(s)
+          run             Collect and deliver, until stopped
+          check           Read the configuration, report every mistake, and do nothing
+                          else
+          init            Write a configuration to begin with, and say how to put the
+                          secrets in place
+          status          Say how the running collector is doing, and whether data is at
+                          risk
+          ledger          Say whether each record read, each file listed and each event
+                          stored is accounted for, at every output
+          resume          Try a blocked integration or output again now, after what was
+                          wrong is mended; end a pause
+          pause           Leave an integration or output alone, for a while or until it
+                          is resumed; a restart does not end it
+          replay          Fetch a span of time again, beside the live traffic, and
+                          deliver it marked as replayed
+          forget          Give up what is kept for an integration or output that is not
+                          in the configuration any more
+          dead-letters    List what was put aside, show it, send it again or throw it
+                          away
+          support-bundle  Put what support will ask for into one archive, without
+                          secrets and without what is about a mail
+          explain         Say what an error code means, what the collector does about
+                          it, and what you can do
+          demo            Collect from a built-in simulator and write the events to
+                          standard output; needs no account and no configuration
+          simulate        Serve a simulated Mimecast and a simulated Splunk HEC on
+                          127.0.0.1, to try a configuration on
+          help            Print this message or the help of the given subcommand(s)
 
         Options:
           -h, --help     Print help (see more with '--help')
@@ -551,6 +575,7 @@ mod tests {
           mimecast-collector resume acme-uk            try again now, after a repair
           mimecast-collector pause splunk --for 2h     leave it alone for two hours
           mimecast-collector explain 401/0010          what does this error mean?
+          mimecast-collector support-bundle            what support will ask for
 
         Signals: TERM and INT stop in order, the second one at once; HUP reloads.
         Exit codes: 0 done, 64 wrong usage, 69 no collector is running, 70 bug, 74 disk,

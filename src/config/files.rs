@@ -29,6 +29,14 @@ pub(super) fn read(main: &Path, notes: &Notes) -> Vec<File> {
     files
 }
 
+/// The main file and `conf.d/*.toml` beside it.
+pub(super) fn paths(main: &Path) -> Vec<PathBuf> {
+    let folder = main.parent().unwrap_or(Path::new("")).join("conf.d");
+    let mut paths = vec![main.to_owned()];
+    paths.extend(list(&folder).unwrap_or_default());
+    paths
+}
+
 fn read_one(rank: usize, path: &Path, notes: &Notes) -> File {
     let error = match fs::read_to_string(path) {
         Ok(text) => return File::new(rank, path, text),

@@ -72,6 +72,12 @@ impl Config {
         Self::of(parts, notes)
     }
 
+    /// The files that the configuration is in, as far as the folder can be listed.
+    #[must_use]
+    pub fn files(path: &Path) -> Vec<PathBuf> {
+        files::paths(path)
+    }
+
     /// The files that hold secrets, each once.
     pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
         let files = self.secrets.iter().filter_map(|used| match &used.source {

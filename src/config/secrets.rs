@@ -37,6 +37,13 @@ impl Config {
         Problems::of(problems).map_or_else(|| Ok(warnings.into_iter().collect()), Err)
     }
 
+    /// The secrets that this process can read.
+    #[must_use]
+    pub fn secrets_at_hand(&self) -> Vec<Secret> {
+        let read = self.secrets.iter().map(|used| used.source.read());
+        read.filter_map(Result::ok).collect()
+    }
+
     fn unfit_keys(&self) -> impl Iterator<Item = Problem> {
         self.integrations.iter().filter_map(|integration| {
             let CredentialSource::V1 { secret_key, .. } = &integration.credential else {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Answered;
 use crate::model::Timestamp;
 
 /// Who answered, or did not. Its text form is stored with a state's cause.
@@ -75,6 +76,8 @@ pub struct Failure {
     pub server_time: Option<Timestamp>,
     /// What the answer said, for people: at most 500 bytes, without secrets and control characters.
     pub detail: String,
+    /// The answer itself, redacted, if there was one.
+    pub answer: Option<Box<Answered>>,
 }
 
 impl Failure {
@@ -90,6 +93,7 @@ impl Failure {
             endpoint: endpoint.to_owned(),
             server_time: None,
             detail: String::new(),
+            answer: None,
         }
     }
 

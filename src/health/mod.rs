@@ -31,6 +31,7 @@
 //! stored with the state. Nothing else in the program repeats a failed attempt: retries within retries multiply.
 
 pub mod alarm;
+pub mod answer;
 pub mod catalogue;
 pub mod delay;
 pub mod failure;
@@ -39,6 +40,7 @@ pub mod policy;
 pub mod state;
 
 pub use alarm::{Alert, Raised};
+pub use answer::Answered;
 pub use catalogue::{Class, Impact, Level, Row, Scope, lookup};
 pub use delay::{Curve, Seed};
 pub use failure::{Failure, Origin, key};

@@ -453,6 +453,8 @@ pub(super) fn unreadable(head: &Head, what: impl fmt::Display) -> Failure {
     let mut failure = Failure::new(Origin::Transport, 0, "body", &head.endpoint)
         .with_detail(&format!("the answer is not what was expected: {what}"));
     failure.request_id = head.request_id();
+    // Without its body, which may be full of events.
+    failure.answer = Some(head.answered(b""));
     failure
 }
 

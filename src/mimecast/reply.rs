@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::budget::Allowance;
 use crate::health::failure::printable;
-use crate::health::{Failure, Origin};
+use crate::health::{Answered, Failure, Origin};
 use crate::model::Timestamp;
 use crate::secret::Secret;
 
@@ -69,6 +69,7 @@ impl Head {
         failure.retry_after = self.retry_after(status);
         failure.request_id = self.request_id();
         failure.server_time = self.server_time();
+        failure.answer = Some(self.answered(body));
         let detail = match self.origin {
             // Its XML repeats the signed request.
             Origin::ObjectStore => String::new(),
@@ -87,6 +88,12 @@ impl Head {
             }
         };
         failure.with_detail(&self.redacted(detail))
+    }
+
+    /// What may be shown of the answer to those who are asked for help.
+    pub(super) fn answered(&self, body: &[u8]) -> Box<Answered> {
+        let header = |name| self.header(name).map(str::to_owned);
+        Answered::redacted(self.status, header, body, &self.secrets)
     }
 
     /// The path of a call that Mimecast counts; `None` for tokens and objects.

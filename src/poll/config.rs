@@ -7,6 +7,7 @@ mod region;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::alert::{About, Renewal};
 use crate::http::Connection;
 use crate::mimecast::log_types::{Api, Log, LogType};
 use crate::model::{IntegrationId, StreamId};
@@ -55,6 +56,21 @@ pub enum CredentialSource {
         /// Its secret.
         client_secret: SecretSource,
     },
+}
+
+impl IntegrationConfig {
+    /// How alerts name it, or one of its logs.
+    #[must_use]
+    pub(super) fn about(&self, log: Option<String>) -> About {
+        About {
+            integration: Some(self.id.clone()),
+            tags: self.tags.clone(),
+            log,
+            output: None,
+            renewal: Renewal::of_file(self.credential.is_in_files()),
+            server: Some(self.base_url.clone()),
+        }
+    }
 }
 
 impl CredentialSource {

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::config::IntegrationConfig;
 use super::retention::{Retention, Seen, StreamWatch};
-use crate::alert::About;
 use crate::health::{Cause, Class};
 use crate::mimecast::log_types::Log;
 use crate::model::{IntegrationId, StreamId, Timestamp};
@@ -107,12 +106,7 @@ impl Heartbeat {
         let mut watches = BTreeMap::new();
         for log in &config.logs {
             for id in log.streams(&config.id) {
-                let about = About {
-                    integration: Some(config.id.clone()),
-                    tags: config.tags.clone(),
-                    log: Some(id.log_and_type()),
-                    ..About::default()
-                };
+                let about = config.about(Some(id.log_and_type()));
                 watches.insert(id.clone(), StreamWatch::load(&id, &about, stored, now));
             }
         }

@@ -21,7 +21,6 @@ use super::replay::Within;
 use super::room::Room;
 use super::stream::{Stream, replays, restore, share};
 use super::{Command, Shared, schedule};
-use crate::alert::{About, Renewal};
 use crate::health::machine::Attempt;
 use crate::health::{Action, Class, Failure, Origin, Outcome, Policy, Row, Scope, Seed, lookup};
 use crate::mimecast::{FetchError, Job, Progress, Source};
@@ -92,14 +91,7 @@ impl<S: Source> Poller<S> {
         let now = context.clock.now();
         let load = |name: String, log: Option<String>| {
             let seed = Seed::of(context.store.install_id().as_bytes(), &name);
-            let about = About {
-                integration: Some(id.clone()),
-                tags: config.tags.clone(),
-                log,
-                output: None,
-                renewal: Renewal::of_file(config.credential.is_in_files()),
-            };
-            Subject::load(name, about, Policy::source(seed), stored, now)
+            Subject::load(name, config.about(log), Policy::source(seed), stored, now)
         };
         let mut resources = BTreeMap::new();
         let mut streams = Vec::new();

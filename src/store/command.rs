@@ -47,6 +47,10 @@ pub(super) enum Command {
         notice: Option<Notice>,
         reply: Reply<()>,
     },
+    /// Nobody waits for it.
+    Failure {
+        line: String,
+    },
     Heartbeat {
         of: String,
         notice: Notice,

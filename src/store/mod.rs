@@ -17,6 +17,7 @@ mod books;
 mod command;
 mod dead;
 mod durable;
+mod failures;
 mod files;
 mod forget;
 mod frame;
@@ -49,6 +50,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 pub use books::{Books, Tally};
+pub use failures::last_failures;
 pub use forget::{Forget, Forgotten};
 pub use lane::LaneWriter;
 pub use notice::Notice;
@@ -345,6 +347,16 @@ impl Store {
             reply,
         })
         .await
+    }
+
+    /// Notes a failure, as one line of JSON, for those who are asked for help. It is no promise of the store's: a power cut, or a full
+    /// disk, may take the last lines.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn note_failure(&self, line: String) -> Result<(), StoreError> {
+        let told = self.commands.send(Command::Failure { line }).await;
+        told.map_err(|_| StoreError::Closed)
     }
 
     /// Tells that `of` is alive, unless an output has not taken the last word of it yet: so heartbeats do not pile up.

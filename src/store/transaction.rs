@@ -19,7 +19,7 @@ use super::outbox::Outbox;
 use super::segment::FIRST;
 use super::{
     AsideRecord, Books, LaneRecord, PositionRecord, Rhythm, SHADOW_AFTER, Snapshot, StoreError,
-    StreamRecord, ballast, durable, keys, open, rescue,
+    StreamRecord, ballast, durable, failures, keys, open, rescue,
 };
 use crate::model::{LaneId, OutputId, Position, Route, StreamId, Timestamp};
 
@@ -292,6 +292,10 @@ impl Engine {
                 Err(error) if error.is_full() => answer(reply, Err(error)),
                 Err(error) => return Err(error),
             },
+            Command::Failure { line } => {
+                failures::append(&self.root, &line);
+                Box::new(|| ())
+            }
             Command::Heartbeat { of, notice, reply } => match self.beat(of, &notice, changed) {
                 Err(error) if !error.is_full() => return Err(error),
                 told => answer(reply, told),

@@ -20,7 +20,7 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use serde::Deserialize;
 
 use crate::health::failure::printable;
-use crate::health::{Failure, Origin};
+use crate::health::{Answered, Failure, Origin};
 use crate::model::Timestamp;
 use crate::output::Delivery;
 use crate::secret::Secret;
@@ -114,7 +114,17 @@ impl Answer<'_> {
             ),
         };
         let date = self.header(&DATE).and_then(http_date);
+        let header = |name: &'static str| {
+            let value = self.headers.get(name)?.to_str().ok()?;
+            Some(value.trim().to_owned())
+        };
         Failure {
+            answer: Some(Answered::redacted(
+                self.status,
+                header,
+                self.body,
+                [self.token],
+            )),
             retry_after: self
                 .header(&RETRY_AFTER)
                 .and_then(|text| retry_after(text, date)),

@@ -16,5 +16,6 @@ mod operation;
 mod polling;
 mod replay;
 mod secrets;
+mod support_bundle;
 mod syslog;
 mod web;

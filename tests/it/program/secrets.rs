@@ -7,7 +7,7 @@ use mimecast_collector::simulator::{Account, Answer, Fault, Handle, Key, Options
 use super::harness::{Bench, Program};
 
 /// Secrets that are found nowhere else: each kind there is.
-fn accounts() -> [Account; 2] {
+pub(super) fn accounts() -> [Account; 2] {
     let one = Account {
         name: "one".to_owned(),
         key: Key::V1 {
@@ -28,10 +28,10 @@ fn accounts() -> [Account; 2] {
     [one, two]
 }
 
-const HEC_TOKEN: &str = "canary-hec-token";
+pub(super) const HEC_TOKEN: &str = "canary-hec-token";
 
 /// What is configured; the secret key also as the bytes that it stands for.
-const CONFIGURED: [&str; 6] = [
+pub(super) const CONFIGURED: [&str; 6] = [
     "canary-application-key",
     "canary-access-key",
     "Y2FuYXJ5LXNlY3JldC1rZXk",
