@@ -36,6 +36,8 @@ pub(crate) struct Pushed {
 pub(crate) struct Memory {
     pub(crate) pushed: Vec<Pushed>,
     pub(crate) quarantined: Vec<String>,
+    /// Their records.
+    pub(crate) aside: Vec<String>,
     /// Files that were kept with the last of these.
     pub(crate) kept: Vec<Vec<u8>>,
     pub(crate) memo: Option<Vec<u8>>,
@@ -61,7 +63,9 @@ impl Sink for Memory {
         Ok(())
     }
 
-    fn quarantine(&mut self, kind: &str, _: &[u8], reason: &str) -> Result<(), SinkError> {
+    fn quarantine(&mut self, kind: &str, record: &[u8], reason: &str) -> Result<(), SinkError> {
+        self.aside
+            .push(String::from_utf8_lossy(record).into_owned());
         self.quarantined.push(format!("{kind}: {reason}"));
         Ok(())
     }

@@ -1,4 +1,6 @@
 //! What is watched of a stream: how long Mimecast still keeps what is not fetched, and whether it has become silent.
+//!
+//! Who is asked first is decided by [`urgency`](super::urgency), which says why its answer is another one.
 
 use std::time::Duration;
 

@@ -1,4 +1,9 @@
 //! Which stream loses something first. Pure: the times are arguments.
+//!
+//! [`retention`](super::retention) asks the same for people, and answers differently where they would be alarmed for nothing: what lay at
+//! Mimecast before the first poll is extra there, and here the first that will be gone, so a new stream is asked before one that is caught
+//! up. A warning believes no time that an event claims to be ahead of the clock; an order may, for each stream has a call for each of its
+//! intervals whatever the order is.
 
 use std::time::Duration;
 

@@ -451,12 +451,63 @@ mod tests {
         );
         assert_eq!(failures, ["403"]);
         assert!(!failure.to_string().contains("sig="));
-        let lists = server
-            .asked()
-            .iter()
-            .filter(|line| line.contains("/siem/"))
-            .count();
-        assert_eq!(lists, 2);
+        let mut lists = server.asked();
+        lists.retain(|line| line.contains("/siem/"));
+        assert_eq!(lists.len(), 2);
+        assert_eq!(lists[0], lists[1], "listed again from another place");
+    }
+
+    #[tokio::test]
+    async fn an_expired_link_is_listed_again_with_the_same_token() {
+        let lists = std::sync::atomic::AtomicU32::new(0);
+        let server = Server::start(move |base, request| {
+            if request.contains("/siem/") {
+                let n = lists.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let file = format!(r#"{{"url":"{base}/a.gz?n={n}"}}"#);
+                let page = format!(r#"{{"value":[{file}],"@nextPage":"next","isCaughtUp":true}}"#);
+                return http(200, "", page);
+            }
+            match request.split(' ').nth(1).unwrap() {
+                "/oauth/token" => vendor(base, request),
+                "/a.gz?n=0" => http(403, "", ""),
+                _ => http(200, "", "{\"plain\":true}"),
+            }
+        })
+        .await;
+        let sink = Shared::default();
+        let cursor = Cursor::new(r#"{"v":1,"token":"MTp0+/="}"#.to_owned()).unwrap();
+        let (result, _) = step(&server, &sink, Some(cursor)).await;
+        assert_eq!(result.unwrap(), Progress::CaughtUp);
+        assert_eq!(sink.bodies(), [r#"{"plain":true}"#]);
+        let mut lists = server.asked();
+        lists.retain(|line| line.contains("/siem/"));
+        assert_eq!(lists.len(), 2);
+        assert!(
+            lists
+                .iter()
+                .all(|line| line.contains("nextPage=MTp0%2B%2F%3D")),
+            "{lists:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn records_that_share_a_mails_ids_and_equal_ones_are_all_delivered() {
+        let mail = r#""aggregateId":"J5Jw","processingId":"hP5f","messageId":"<1@example.com>""#;
+        let lines = format!(
+            "{{{mail},\"action\":\"Acc\"}}\n{{{mail},\"action\":\"Hld\"}}\n{{{mail},\"action\":\"Hld\"}}\n"
+        );
+        let served = lines.clone();
+        let server = Server::start(
+            move |base, request| match request.split(' ').nth(1).unwrap() {
+                "/a.gz?sig=s" => http(200, "", gzip(&served)),
+                "/b.gz?sig=s" => http(200, "", gzip("")),
+                _ => vendor(base, request),
+            },
+        )
+        .await;
+        let sink = Shared::default();
+        step(&server, &sink, None).await.0.unwrap();
+        assert_eq!(sink.bodies(), lines.lines().collect::<Vec<_>>());
     }
 
     #[tokio::test]
@@ -552,6 +603,13 @@ mod tests {
         let memory = sink.0.lock().unwrap();
         let missing = memory.quarantined.iter().filter(|q| q.contains("8 tries"));
         assert_eq!(missing.count(), 1, "{:?}", memory.quarantined);
+        let named = r#"{"file":"/a.gz","size":1,"token":null}"#;
+        assert!(
+            memory.aside.iter().any(|record| record == named),
+            "{:?}",
+            memory.aside
+        );
+        assert!(memory.kept.is_empty(), "there is nothing to keep");
         assert_eq!(memory.pushed.len(), 1, "the file after it");
     }
 }

@@ -11,6 +11,7 @@ mod healing;
 mod hec;
 mod hec_tls;
 mod ledger;
+mod logs;
 mod memory;
 mod operation;
 mod polling;
