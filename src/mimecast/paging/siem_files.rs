@@ -476,7 +476,10 @@ mod tests {
         }
         assert_eq!(step(&server, &sink).await.unwrap(), Progress::More);
         assert_eq!(step(&server, &sink).await.unwrap(), Progress::More);
-        // What came before the damage is kept, once.
+        // As it came: a part of an archive cannot be looked at alone.
+        let kept = sink.0.lock().unwrap().kept.clone();
+        assert!(kept.len() == 1 && kept[0].starts_with(b"PK"), "{kept:?}");
+        // What came before the damage is stored, once.
         assert_eq!(sink.bodies(), [r#"{"n":1}"#, r#"{"n":2}"#]);
         assert_eq!(sink.cursor().unwrap().as_str(), r#"{"v":1,"token":"tokB"}"#);
     }
