@@ -347,6 +347,7 @@ fn report(context: &Context, stored: &Snapshot, spool_limit: u64) -> Report {
         let (sum, backlog) = outputs.entry(id).or_default();
         sum.accepted += at.accepted;
         sum.rejected += at.rejected;
+        sum.withheld += at.withheld;
         sum.filtered += at.filtered;
         if !stored.left_behind.contains(&(id.clone(), lane.clone())) {
             *backlog += events.saturating_sub(at.passed);
@@ -384,6 +385,7 @@ fn report(context: &Context, stored: &Snapshot, spool_limit: u64) -> Report {
         if let Some((sum, backlog)) = outputs.get(&output.name) {
             output.accepted = sum.accepted;
             output.rejected = sum.rejected;
+            output.withheld = sum.withheld;
             output.filtered = sum.filtered;
             output.backlog_events = *backlog;
         }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{DATE, HeaderMap};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -100,12 +100,24 @@ pub enum HttpError {
 /// # Errors
 /// [`HttpError`], which names the part of the configuration that is wrong.
 pub fn client(connection: &Connection, purpose: Purpose) -> Result<reqwest::Client, HttpError> {
+    client_as(connection, purpose, None)
+}
+
+/// As [`client`], for one that proves itself by a certificate: the file of it, and its private key.
+///
+/// # Errors
+/// As for [`client`], or a certificate or key that is of no use.
+pub fn client_as(
+    connection: &Connection,
+    purpose: Purpose,
+    identity: Option<(&Path, &Secret)>,
+) -> Result<reqwest::Client, HttpError> {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place where clients are built"
     )]
     let builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls(connection.ca_file.as_deref(), None)?)
+        .tls_backend_preconfigured(tls(connection.ca_file.as_deref(), identity)?)
         .http1_only()
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
@@ -288,7 +300,21 @@ pub async fn read_prefix(mut response: reqwest::Response, cap: usize) -> Bytes {
 /// The answer's `Date`: what time the server thinks it is.
 #[must_use]
 pub fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
-    let date = jiff::fmt::rfc2822::parse(headers.get(DATE)?.to_str().ok()?).ok()?;
+    date(headers.get(DATE)?.to_str().ok()?)
+}
+
+/// How long the server wants to be left alone: seconds, or a date, which is told from the answer's own as our clock may differ.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    match text.trim().parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(date(text)?.since(server_time(headers)?)),
+    }
+}
+
+fn date(text: &str) -> Option<Timestamp> {
+    let date = jiff::fmt::rfc2822::parse(text).ok()?;
     Some(Timestamp::from_millis(date.timestamp().as_millisecond()))
 }
 

@@ -6,7 +6,7 @@
 //! | files listed | fetched + put aside + withdrawn + waiting |
 //! | records read | stored + known already + put aside |
 //! | events in the lane | stored + those from before the books |
-//! | events that an output has passed | those before it was added + accepted + refused + filtered + skipped |
+//! | events that an output has passed | those before it was added + accepted + refused + withheld + filtered + skipped |
 //! | events before an output's place, as the frame there says | passed |
 //!
 //! The two sides are counted by different code. What makes them differ lawfully (a stream that went back, a damaged frame, a lost
@@ -62,6 +62,9 @@ pub struct OutputBooks {
     pub accepted: u64,
     /// Events that it refused and that were put aside.
     pub rejected: u64,
+    /// Events that it was not offered and that were put aside: too long, or not to be understood where something is to be hidden.
+    #[serde(default)]
+    pub withheld: u64,
     /// Events that it was not offered, because of its filter.
     #[serde(default)]
     pub filtered: u64,
@@ -128,6 +131,7 @@ impl Ledger {
                 stream: key.1.as_str().to_owned(),
                 accepted: at.accepted,
                 rejected: at.rejected,
+                withheld: at.withheld,
                 filtered: at.filtered,
                 skipped: at.skipped + pending,
                 waiting: lane.events.saturating_sub(at.passed + pending),
@@ -275,10 +279,16 @@ impl Found {
         ahead: Option<Ahead>,
     ) -> u64 {
         let name = format!("{lane_id} at {output}");
-        let done = at.accepted + at.rejected + at.filtered + at.skipped;
+        let done = at.accepted + at.rejected + at.withheld + at.filtered + at.skipped;
         if let Some(began) = at.began {
-            let sum = "accepted, refused, filtered and skipped, with those from before";
+            let sum = "accepted, refused, withheld, filtered and skipped, with those from before";
             self.compare(&name, ("events passed", at.passed), (sum, began + done));
+        }
+        if at.withheld > 0 {
+            let events = counted(at.withheld, "event");
+            self.notes.push(format!(
+                "{name}: {events} not offered and put aside, as its settings say"
+            ));
         }
         let before = match ahead {
             Some(ahead) => ahead.before,

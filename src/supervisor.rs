@@ -308,10 +308,11 @@ impl Supervisor {
             stored,
             inbox,
         );
-        let secret = config.kind.secret();
-        let worker = match secret {
-            Some(secret) => worker.renewed_by(Renewal::of_file(secret.is_file())),
-            None => worker,
+        let secrets = config.kind.secrets();
+        let worker = match secrets.is_empty() {
+            true => worker,
+            // One that is fixed for a run needs a restart, whatever the others are.
+            false => worker.renewed_by(Renewal::of_file(secrets.iter().all(|s| s.is_file()))),
         };
         let stop = CancellationToken::new();
         let (end, ended) = oneshot::channel();
@@ -492,8 +493,8 @@ impl Supervisor {
     ) -> Result<(), StoreError> {
         let mut changed = Vec::new();
         let watched = |entry: &Entry<OutputConfig, _>| {
-            let secret = entry.config.kind.secret();
-            secret.is_some_and(SecretSource::is_file)
+            let secrets = entry.config.kind.secrets();
+            secrets.into_iter().any(SecretSource::is_file)
         };
         for (id, entry) in self.workers.iter_mut().filter(|(_, entry)| watched(entry)) {
             let connect = |connection: &Connection| client(connection, Purpose::Api);

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use mimecast_collector::clock::Clock;
 use mimecast_collector::model::{EventId, Form, LaneId, Record, Timestamp};
+use mimecast_collector::output::batching::Then;
 use mimecast_collector::output::format::Format;
 use mimecast_collector::output::syslog::{Framing, Rfc, Syslog, SyslogConfig, Transport};
 use mimecast_collector::output::{Batch, Output, Verdict};
@@ -151,6 +152,7 @@ impl Receiver {
             facility: 16,
             app_name: "mimecast-collector".to_owned(),
             hostname: Some("collector-1".to_owned()),
+            oversized: Then::Truncate,
             max_bytes: if transport == Transport::Udp {
                 2_048
             } else {

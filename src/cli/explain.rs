@@ -93,6 +93,7 @@ fn show(row: &Row, out: &mut impl Write) -> io::Result<()> {
         Origin::Token
         | Origin::ObjectStore
         | Origin::Hec
+        | Origin::Http
         | Origin::Syslog
         | Origin::Transport
         | Origin::Local

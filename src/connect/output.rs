@@ -9,10 +9,11 @@ use super::finding::{Finding, Part, Verdict};
 use super::server;
 use crate::clock::Clock;
 use crate::health::{Failure, Origin};
-use crate::http::{Purpose, client};
+use crate::http::{Purpose, client, client_as};
 use crate::output::config::{OutputConfig, OutputKind};
 use crate::output::file::FileConfig;
 use crate::output::hec::{AckMode, HecConfig, probe};
+use crate::output::http::{Http, HttpConfig};
 use crate::output::syslog::{Syslog, SyslogConfig, Transport};
 use crate::secret::SecretSource;
 
@@ -20,6 +21,7 @@ pub(super) async fn look(output: &OutputConfig, clock: &Clock) -> Part {
     let findings = match &output.kind {
         OutputKind::SplunkHec(config) => hec(config, clock).await,
         OutputKind::Syslog(config) => syslog(config).await,
+        OutputKind::Http(config) => http(config, clock).await,
         OutputKind::File(config) => vec![file(config)],
         OutputKind::Stdout => vec![Finding::ok(
             "receiver",
@@ -145,6 +147,47 @@ async fn hec_at(
     findings
 }
 
+/// A body without events shows whether the receiver lets us in, and stores nothing.
+async fn http(config: &HttpConfig, clock: &Clock) -> Vec<Finding> {
+    let unusable = |what: &str, error: String, advice: &str| {
+        vec![Finding::new(what, Verdict::Failure, error, advice)]
+    };
+    let key = match config.identity().map(|(_, key)| key.read()).transpose() {
+        Ok(key) => key,
+        Err(error) => {
+            let advice = "Put the key in place, readable by the collector's user alone.";
+            return unusable("client_key", error.to_string(), advice);
+        }
+    };
+    let identity = config.client_cert.as_deref().zip(key.as_ref());
+    let client = match client_as(&config.connection, Purpose::Api, identity) {
+        Ok(client) => client,
+        Err(error) => {
+            let advice = "Correct ca_file, proxy, client_cert or client_key.";
+            return unusable("client", error.to_string(), advice);
+        }
+    };
+    let http = match Http::new(config, client.clone()) {
+        Ok(http) => http,
+        Err(error) => {
+            let advice = "Put the secrets in place, readable by the collector's user alone.";
+            return unusable("secrets", error.to_string(), advice);
+        }
+    };
+    let mut findings = Vec::new();
+    for (place, probed) in config.urls.iter().zip(http.probe().await) {
+        findings.extend(server::walk(&place.base(), &config.connection, &client, clock).await);
+        findings.push(match probed {
+            Ok(()) => Finding::ok(
+                "receiver",
+                format!("{} answers a body without events", place.endpoint()),
+            ),
+            Err(failure) => Finding::failed("receiver", &failure),
+        });
+    }
+    findings
+}
+
 /// Syslog answers nothing, so a connection that stands is all that can be seen from here.
 async fn syslog(config: &SyslogConfig) -> Vec<Finding> {
     let unusable = |what: &str, error: String| {
@@ -198,6 +241,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::output::batching::Oversized;
     use crate::output::format::Format;
 
     #[test]
@@ -209,6 +253,7 @@ mod tests {
             rotate_bytes: 1,
             rotate_every: Duration::from_hours(1),
             keep: None,
+            oversized: Oversized::default(),
         };
         assert_eq!(file(&at("events")).verdict, Verdict::Ok);
         assert_eq!(file(&at("no/events")).verdict, Verdict::Failure);

@@ -20,6 +20,8 @@ pub enum Origin {
     ObjectStore,
     /// Splunk's HTTP Event Collector.
     Hec,
+    /// Another receiver over HTTP. The status says all.
+    Http,
     /// A syslog receiver, or the way to it. The code says what stood in it.
     Syslog,
     /// The network below: names, connections, TLS, time-outs, broken bodies. The code says which.
@@ -36,7 +38,9 @@ impl Origin {
     pub const fn is_mimecast(self) -> bool {
         match self {
             Self::Mimecast | Self::Token | Self::ObjectStore => true,
-            Self::Hec | Self::Syslog | Self::Transport | Self::Local | Self::Watch => false,
+            Self::Hec | Self::Http | Self::Syslog | Self::Transport | Self::Local | Self::Watch => {
+                false
+            }
         }
     }
 
@@ -48,6 +52,7 @@ impl Origin {
             Self::Token => "token",
             Self::ObjectStore => "object-store",
             Self::Hec => "hec",
+            Self::Http => "http",
             Self::Syslog => "syslog",
             Self::Transport => "transport",
             Self::Local => "local",
@@ -118,6 +123,7 @@ pub fn key(origin: Origin, status: u16, code: &str) -> String {
         (Origin::Syslog | Origin::Transport | Origin::Local | Origin::Watch, _, code) => {
             format!("{}/{code}", origin.as_str())
         }
+        (Origin::Http, status, _) => format!("http/{status}"),
         (Origin::Hec, status, "") => format!("hec/http-{status}"),
         (Origin::Hec, _, code) => format!("hec/{code}"),
         (_, status, "") => status.to_string(),

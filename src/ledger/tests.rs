@@ -115,7 +115,7 @@ fn one_too_few_anywhere_is_said_with_its_place_and_size() {
     assert_eq!(
         differences(|_, _, at| at.accepted -= 1),
         [
-            "acme/siem-cg/receipt at splunk: events passed 6, accepted, refused, filtered and skipped, with those from before 5, a difference of 1"
+            "acme/siem-cg/receipt at splunk: events passed 6, accepted, refused, withheld, filtered and skipped, with those from before 5, a difference of 1"
         ]
     );
     assert_eq!(

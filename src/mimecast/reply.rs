@@ -79,6 +79,7 @@ impl Head {
             Origin::Mimecast
             | Origin::Token
             | Origin::Hec
+            | Origin::Http
             | Origin::Syslog
             | Origin::Transport
             | Origin::Local

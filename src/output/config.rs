@@ -3,6 +3,7 @@
 use super::file::FileConfig;
 use super::filter::FilterConfig;
 use super::hec::{HecConfig, Labels};
+use super::http::HttpConfig;
 use super::route::{Known, Way};
 use super::syslog::SyslogConfig;
 use crate::model::{Carry, OutputId, Route};
@@ -29,6 +30,8 @@ pub enum OutputKind {
     SplunkHec(Box<HecConfig>),
     /// `syslog`: a syslog receiver.
     Syslog(SyslogConfig),
+    /// `http`: batches of events by POST.
+    Http(Box<HttpConfig>),
     /// `file`: one event a line, in a file.
     File(FileConfig),
     /// `stdout`: one JSON object a line.
@@ -42,6 +45,7 @@ impl OutputKind {
         match self {
             Self::SplunkHec(_) => "splunk_hec",
             Self::Syslog(_) => "syslog",
+            Self::Http(_) => "http",
             Self::File(_) => "file",
             Self::Stdout => "stdout",
         }
@@ -53,17 +57,20 @@ impl OutputKind {
     #[must_use]
     pub const fn carries(&self) -> Carry {
         match self {
-            Self::SplunkHec(_) | Self::Syslog(_) | Self::File(_) | Self::Stdout => Carry::ALL,
+            Self::SplunkHec(_) | Self::Syslog(_) | Self::Http(_) | Self::File(_) | Self::Stdout => {
+                Carry::ALL
+            }
         }
     }
 
-    /// Where its secret is, if it has one.
+    /// Where its secrets are.
     #[must_use]
-    pub const fn secret(&self) -> Option<&SecretSource> {
+    pub fn secrets(&self) -> Vec<&SecretSource> {
         match self {
-            Self::SplunkHec(hec) => Some(&hec.token),
-            Self::Syslog(syslog) => syslog.client_key.as_ref(),
-            Self::File(_) | Self::Stdout => None,
+            Self::SplunkHec(hec) => vec![&hec.token],
+            Self::Syslog(syslog) => syslog.client_key.iter().collect(),
+            Self::Http(http) => http.secrets().collect(),
+            Self::File(_) | Self::Stdout => Vec::new(),
         }
     }
 }
@@ -74,7 +81,7 @@ impl OutputKind {
     pub const fn shows_integrations(&self) -> bool {
         match self {
             Self::SplunkHec(_) => true,
-            Self::Syslog(_) | Self::File(_) | Self::Stdout => false,
+            Self::Syslog(_) | Self::Http(_) | Self::File(_) | Self::Stdout => false,
         }
     }
 
@@ -82,7 +89,7 @@ impl OutputKind {
     pub fn tags(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let labels = match self {
             Self::SplunkHec(hec) => Some(&hec.labels),
-            Self::Syslog(_) | Self::File(_) | Self::Stdout => None,
+            Self::Syslog(_) | Self::Http(_) | Self::File(_) | Self::Stdout => None,
         };
         labels.into_iter().flat_map(Labels::tags)
     }
@@ -98,6 +105,9 @@ const TYPES: &[(&str, Reader)] = &[
     }),
     ("syslog", |table| {
         SyslogConfig::read(table).map(OutputKind::Syslog)
+    }),
+    ("http", |table| {
+        HttpConfig::read(table).map(|http| OutputKind::Http(Box::new(http)))
     }),
     ("file", |table| {
         FileConfig::read(table).map(OutputKind::File)

@@ -50,6 +50,18 @@ pub struct Rejection {
     pub index: usize,
     /// What the receiver said, for people; at most 500 bytes.
     pub reason: String,
+    /// Who says that it will not be taken.
+    pub judge: Judge,
+}
+
+/// Who has decided that an event is put aside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Judge {
+    /// The receiver: it was offered the event, and refused it.
+    #[default]
+    Receiver,
+    /// The collector: by the output's settings the event is not to be offered.
+    Collector,
 }
 
 impl Delivery {
@@ -91,7 +103,20 @@ impl Delivery {
     #[must_use]
     pub fn rejected(index: usize, reason: String) -> Self {
         Self {
-            rejected: vec![Rejection { index, reason }],
+            rejected: vec![Rejection {
+                index,
+                reason,
+                judge: Judge::Receiver,
+            }],
+            ..Self::default()
+        }
+    }
+
+    /// These events are not offered, and because of them none was.
+    #[must_use]
+    pub fn withheld(rejected: Vec<Rejection>) -> Self {
+        Self {
+            rejected,
             ..Self::default()
         }
     }

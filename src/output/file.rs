@@ -17,8 +17,8 @@ use std::time::UNIX_EPOCH;
 pub use config::FileConfig;
 
 use super::batch::{Batch, BatchLimits};
-use super::format::{Event, Format};
-use super::{Delivery, Output, blocking, stdout};
+use super::lines::Lines;
+use super::{Delivery, Output, blocking};
 use crate::clock::Clock;
 use crate::health::{Failure, Origin};
 use crate::model::Timestamp;
@@ -71,6 +71,10 @@ impl File {
 impl Output for File {
     async fn deliver(&self, batch: &Batch) -> Delivery {
         let (shared, batch) = (Arc::clone(&self.0), batch.clone());
+        let withheld = shared.config.oversized.withheld(&batch);
+        if !withheld.is_empty() {
+            return Delivery::withheld(withheld);
+        }
         blocking(move || match shared.append(&batch) {
             Ok(()) => Delivery::accepted(batch.len()),
             Err(error) => Delivery::failed(shared.failure(&error)),
@@ -85,7 +89,7 @@ impl Output for File {
 
 impl Shared {
     fn append(&self, batch: &Batch) -> io::Result<()> {
-        let lines = lines(&self.config.format, batch)?;
+        let lines = Lines::new(&self.config.format, batch, self.config.oversized).text()?;
         let path = &self.config.path;
         // After a panic the file is looked at anew, as after a kill.
         let mut place = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,23 +174,6 @@ impl Open {
     }
 }
 
-/// The events of a batch, a line each.
-fn lines(format: &Format, batch: &Batch) -> io::Result<Vec<u8>> {
-    match format {
-        Format::Json => stdout::lines(batch),
-        Format::KeyValue | Format::Cef | Format::Leef | Format::Leef2 | Format::Template(_) => {
-            let mut out = Vec::with_capacity(batch.bytes() + 256 * batch.len());
-            for record in batch.records() {
-                let body = record.body_str();
-                let event = Event::new(batch.integration(), batch.log(), record, &body);
-                format.write(&mut out, &event, usize::MAX);
-                out.push(b'\n');
-            }
-            Ok(out)
-        }
-    }
-}
-
 /// How long the file is up to its last line break.
 fn whole_lines(file: &mut fs::File, len: u64) -> io::Result<u64> {
     let mut end = len;
@@ -208,8 +195,11 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::time::Duration;
 
-    use super::super::fixture::numbered;
+    use super::super::batching::{Oversized, Then};
+    use super::super::fixture::{batch, numbered, record};
+    use super::super::format::Format;
     use super::*;
+    use crate::model::Form;
 
     const NOON: Timestamp = Timestamp::from_millis(1_767_700_800_000);
 
@@ -228,6 +218,7 @@ mod tests {
                 rotate_bytes: 1 << 20,
                 rotate_every: Duration::from_hours(24),
                 keep: None,
+                oversized: Oversized::default(),
             };
             Self {
                 dir,
@@ -286,6 +277,30 @@ mod tests {
             );
             assert!(text.ends_with('\n'));
         }
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_too_long_is_shortened_or_put_aside_and_holds_up_nothing() {
+        let long = format!(r#"{{"subject":"{}","n":1}}"#, "é".repeat(25 << 20));
+        let events = [r#"{"n":0}"#, &long, r#"{"n":2}"#];
+        let events = events.map(|body| record("audit", Form::Json, body));
+        let events = batch("acme-uk/audit", events.to_vec());
+        let mut rig = Rig::new();
+        rig.config.rotate_bytes = 1 << 30;
+        for format in [Format::Json, Format::KeyValue, Format::Cef, Format::Leef2] {
+            rig.config.format = format;
+            rig.config.oversized.max_bytes = 4096;
+            fs::write(&rig.config.path, "").unwrap();
+            assert_eq!(rig.open().deliver(&events).await, Delivery::accepted(3));
+            let text = fs::read_to_string(&rig.config.path).unwrap();
+            let lines: Vec<_> = text.lines().collect();
+            assert_eq!(lines.len(), 3);
+            assert!(lines[1].len() < 5000 && lines[1].contains("truncated"));
+        }
+        rig.config.oversized.then = Then::Quarantine;
+        let delivery = rig.open().deliver(&events).await;
+        let rejected: Vec<_> = delivery.rejected.iter().map(|one| one.index).collect();
+        assert_eq!((delivery.accepted, rejected), (0, vec![1]));
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use regex_lite::Regex;
 
 use super::batch::{Batch, BatchLimits};
-use super::{Delivery, Output, Receipt, Rejection, Verdict, Window, blocking};
+use super::{Delivery, Judge, Output, Receipt, Rejection, Verdict, Window, blocking};
 use crate::clock::Clock;
 use crate::model::{Carry, Record, Route};
 use fields::Fields;
@@ -282,7 +282,11 @@ impl Sifted {
     fn without_an_offer(&self) -> Delivery {
         if self.unclear && self.looked_at == 0 {
             let reason = "not offered: it is no JSON object, so the fields that the output must not see cannot be found";
-            return Delivery::rejected(0, reason.to_owned());
+            return Delivery::withheld(vec![Rejection {
+                index: 0,
+                reason: reason.to_owned(),
+                judge: Judge::Collector,
+            }]);
         }
         Delivery {
             accepted: self.looked_at,

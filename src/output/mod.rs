@@ -5,6 +5,7 @@
 //! output is about encoding and sending, and all of them fail in the same way.
 
 pub mod batch;
+pub mod batching;
 pub mod config;
 mod delivery;
 pub mod directory;
@@ -15,26 +16,34 @@ pub mod format;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod hec;
+pub mod http;
+mod lines;
 pub mod route;
+mod servers;
 pub mod stdout;
 pub mod syslog;
 mod worker;
 
 use std::error::Error;
 use std::future::Future;
+use std::io::{self, Write as _};
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
 pub use batch::{Batch, BatchLimits};
-pub use delivery::{Delivery, Receipt, Rejection, Verdict};
+pub use delivery::{Delivery, Judge, Receipt, Rejection, Verdict};
 use file::File;
 pub use filter::Filtered;
 use hec::SplunkHec;
+use http::Http;
 use stdout::Stdout;
 use syslog::Syslog;
 pub use worker::{Command, Worker};
 
 use crate::clock::Clock;
-use crate::http::{Connection, HttpError};
+use crate::http::{Connection, HttpError, Purpose, client_as};
 use crate::model::OutputId;
 use crate::secret::{Fingerprint, SecretError, SecretSource};
 use config::{OutputConfig, OutputKind};
@@ -108,6 +117,8 @@ pub enum Target {
     SplunkHec(Box<SplunkHec>),
     /// A syslog receiver.
     Syslog(Box<Syslog>),
+    /// Another receiver over HTTP.
+    Http(Box<Http>),
     /// A file.
     File(File),
     /// Standard output.
@@ -151,6 +162,21 @@ impl Target {
                     .map(|syslog| Self::Syslog(Box::new(syslog)))
                     .map_err(|e| OpenError::Tls(output(), e))
             }
+            OutputKind::Http(http) => {
+                let client = match http.identity() {
+                    None => connect(&http.connection)
+                        .map_err(|e| OpenError::Client(output(), e.into()))?,
+                    Some((path, key)) => {
+                        let key = key.read().map_err(|e| OpenError::ClientKey(output(), e))?;
+                        let identity = Some((path, &key));
+                        client_as(&http.connection, Purpose::Api, identity)
+                            .map_err(|e| OpenError::Tls(output(), e))?
+                    }
+                };
+                Http::new(http, client)
+                    .map(|http| Self::Http(Box::new(http)))
+                    .map_err(|e| OpenError::Http(output(), e))
+            }
             OutputKind::File(file) => Ok(Self::File(File::new(file.clone(), clock.clone()))),
             OutputKind::Stdout => Ok(Self::Stdout(Stdout::default())),
         }
@@ -162,6 +188,7 @@ impl Target {
         match self {
             Self::SplunkHec(hec) => Some(hec.fingerprint(key)),
             Self::Syslog(syslog) => syslog.fingerprint(key),
+            Self::Http(http) => http.fingerprint(key),
             Self::File(_) | Self::Stdout(_) => None,
         }
     }
@@ -172,6 +199,7 @@ impl Output for Target {
         match self {
             Self::SplunkHec(hec) => hec.deliver(batch).await,
             Self::Syslog(syslog) => syslog.deliver(batch).await,
+            Self::Http(http) => http.deliver(batch).await,
             Self::File(file) => file.deliver(batch).await,
             Self::Stdout(stdout) => stdout.deliver(batch).await,
         }
@@ -181,6 +209,7 @@ impl Output for Target {
         match self {
             Self::SplunkHec(hec) => hec.limits(),
             Self::Syslog(syslog) => syslog.limits(),
+            Self::Http(http) => http.limits(),
             Self::File(file) => file.limits(),
             Self::Stdout(stdout) => stdout.limits(),
         }
@@ -190,6 +219,7 @@ impl Output for Target {
         match self {
             Self::SplunkHec(hec) => hec.fitting(batch),
             Self::Syslog(syslog) => syslog.fitting(batch),
+            Self::Http(http) => http.fitting(batch),
             Self::File(file) => file.fitting(batch),
             Self::Stdout(stdout) => stdout.fitting(batch),
         }
@@ -199,6 +229,7 @@ impl Output for Target {
         match self {
             Self::SplunkHec(hec) => hec.window(),
             Self::Syslog(syslog) => syslog.window(),
+            Self::Http(http) => http.window(),
             Self::File(file) => file.window(),
             Self::Stdout(stdout) => stdout.window(),
         }
@@ -208,6 +239,7 @@ impl Output for Target {
         match self {
             Self::SplunkHec(hec) => hec.confirmations(clock).await,
             Self::Syslog(syslog) => syslog.confirmations(clock).await,
+            Self::Http(http) => http.confirmations(clock).await,
             Self::File(file) => file.confirmations(clock).await,
             Self::Stdout(stdout) => stdout.confirmations(clock).await,
         }
@@ -232,6 +264,16 @@ pub enum OpenError {
     /// Its address or token has no place in a request.
     #[error("output '{0}': {1}")]
     Hec(OutputId, #[source] hec::ConfigError),
+    /// Its addresses, headers or secrets are of no use.
+    #[error("output '{0}': {1}")]
+    Http(OutputId, #[source] http::ConfigError),
+}
+
+/// Compresses a request's body.
+fn gzip(raw: &[u8], level: u32) -> io::Result<Vec<u8>> {
+    let mut gzip = GzEncoder::new(Vec::with_capacity(raw.len() / 2), Compression::new(level));
+    gzip.write_all(raw)?;
+    gzip.finish()
 }
 
 /// Runs work that encodes, compresses or may block on a thread of its own; a panic in it is one here.

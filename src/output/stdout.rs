@@ -9,7 +9,9 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::batch::{Batch, BatchLimits};
-use super::format::json::{quoted, write_event};
+use super::batching::Oversized;
+use super::format::Format;
+use super::lines::Lines;
 use super::{Delivery, Output, blocking};
 use crate::health::{Failure, Origin};
 
@@ -57,35 +59,9 @@ impl<W: Write + Send + 'static> Output for Stdout<W> {
 }
 
 fn write(writer: &mut impl Write, batch: &Batch) -> io::Result<()> {
-    writer.write_all(&lines(batch)?)?;
+    let lines = Lines::new(&Format::Json, batch, Oversized::default());
+    writer.write_all(&lines.text()?)?;
     writer.flush()
-}
-
-/// The events of a batch, a line each.
-pub(super) fn lines(batch: &Batch) -> io::Result<Vec<u8>> {
-    let replayed = if batch.is_replay() {
-        r#","replayed":true"#
-    } else {
-        ""
-    };
-    let labels = format!(
-        r#"{replayed},"integration":{},"log":{},"type":"#,
-        quoted(batch.integration()),
-        quoted(batch.log())
-    );
-    let mut out = Vec::with_capacity(batch.bytes() + 256 * batch.len());
-    for record in batch.records() {
-        write!(
-            out,
-            r#"{{"event_id":"{}","time":"{}"{labels}"#,
-            record.id, record.time
-        )?;
-        serde_json::to_writer(&mut out, &*record.kind)?;
-        out.write_all(br#","event":"#)?;
-        write_event(&mut out, record)?;
-        out.write_all(b"}\n")?;
-    }
-    Ok(out)
 }
 
 fn failure(error: &io::Error) -> Failure {

@@ -112,6 +112,17 @@ impl<'a> Item<'a> {
         Some(elements.iter().map(|element| self.at(element)).collect())
     }
 
+    /// Its keys and what they are set to, if it is a table; a problem with one names its key.
+    #[must_use]
+    pub fn entries(&self) -> Option<Vec<(String, Self)>> {
+        let entries = self.value.as_table()?.iter().map(|(key, value)| {
+            let mut item = self.at(value);
+            item.key = format!("{}.{}", item.key, key.get_ref().escape_debug());
+            (key.get_ref().clone().into_owned(), item)
+        });
+        Some(entries.collect())
+    }
+
     /// Its keys and values, if it is a table.
     pub(super) fn table(&self) -> Result<&'a DeTable<'a>, Wrong> {
         self.value.as_table().ok_or(Wrong::Kind)
@@ -219,16 +230,9 @@ impl Setting for BTreeMap<String, String> {
     const EXPECTED: &'static str = "a table of strings such as { tenant = \"acme\" }";
 
     fn read(item: &Item<'_>) -> Result<Self, Wrong> {
-        let entries = item.table()?;
-        let mut map = Self::new();
-        for (key, value) in entries {
-            let mut item = item.at(value);
-            item.key = format!("{}.{}", item.key, key.get_ref().escape_debug());
-            if let Some(value) = item.read() {
-                map.insert(key.get_ref().clone().into_owned(), value);
-            }
-        }
-        Ok(map)
+        let entries = item.entries().ok_or(Wrong::Kind)?;
+        let read = |(key, item): (String, Item<'_>)| Some((key, item.read()?));
+        Ok(entries.into_iter().filter_map(read).collect())
     }
 }
 

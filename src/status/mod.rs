@@ -167,8 +167,8 @@ impl Status {
         self.board().history.of(whose)
     }
 
-    /// Fills in what follows from the counts of a report, when these are in: how far each integration is behind, and how long
-    /// the oldest event has waited for each output.
+    /// Fills in what follows from the counts of a report, when these are in: how far each integration is behind, how long
+    /// the oldest event has waited for each output, and the sentence that says so.
     pub fn complete(&self, report: &mut Report) {
         for integration in &mut report.integrations {
             let behind = integration.behind(report.now);
@@ -183,6 +183,7 @@ impl Status {
             output.backlog_age_s = (output.backlog_events > 0)
                 .then(|| report.now.since(since.unwrap_or(self.started)).as_secs());
         }
+        report.summary = summary::of(&report.integrations, &report.outputs, report.now);
     }
 
     /// Forgets an integration and its streams, once its task has ended.
@@ -263,6 +264,22 @@ mod tests {
 
     fn id(name: &str) -> IntegrationId {
         IntegrationId::new(name).unwrap()
+    }
+
+    #[test]
+    fn the_sentence_says_how_much_waits() {
+        let status = status();
+        let output = OutputId::new("splunk").unwrap();
+        let since = NOW - std::time::Duration::from_hours(1);
+        status.output(&output, |output| {
+            output.condition.state = Phase::Retrying;
+            output.condition.since = Some(since);
+        });
+        let mut report = status.report(NOW);
+        report.outputs[0].backlog_events = 7;
+        status.complete(&mut report);
+        let sentence = &report.summary.sentence;
+        assert!(sentence.contains("7 events wait on disk"), "{sentence}");
     }
 
     #[test]

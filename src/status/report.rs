@@ -275,6 +275,9 @@ pub struct OutputReport {
     pub accepted: u64,
     /// Events that it refused and that were put into quarantine.
     pub rejected: u64,
+    /// Events that it was not offered and that were put into quarantine: too long, or not to be understood.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub withheld: u64,
     /// Events that it was not offered: its filter drops them, or it does not carry their kind.
     #[serde(default)]
     pub filtered: u64,
@@ -296,6 +299,10 @@ pub struct OutputReport {
     pub last_success: Option<Timestamp>,
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl OutputReport {
     pub(super) fn new(id: &OutputId) -> Self {
         Self {
@@ -304,6 +311,7 @@ impl OutputReport {
             condition: Condition::default(),
             accepted: 0,
             rejected: 0,
+            withheld: 0,
             filtered: 0,
             backlog_events: 0,
             backlog_bytes: None,

@@ -43,7 +43,10 @@ impl Marks {
 
 /// Events that are done with, and all that there are.
 fn counts(output: &OutputReport) -> (u64, u64) {
-    let done = output.accepted.saturating_add(output.rejected);
+    let of_them = [output.rejected, output.withheld, output.filtered];
+    let done = of_them
+        .into_iter()
+        .fold(output.accepted, u64::saturating_add);
     (done, done.saturating_add(output.backlog_events))
 }
 

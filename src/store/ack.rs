@@ -12,7 +12,8 @@ impl Engine {
         aside: Option<AsideRecord>,
         changed: &mut BTreeSet<Changed>,
     ) {
-        let rejected = ack.rejected.len() as u64;
+        let put_aside = ack.rejected.len() as u64;
+        let withheld = ack.rejected.iter().filter(|one| one.withheld).count() as u64;
         if let Some(aside) = aside {
             self.put_aside(aside, changed);
         }
@@ -23,13 +24,14 @@ impl Engine {
         let at = lane.positions.entry(ack.output.clone()).or_default();
         at.began.get_or_insert(
             at.passed
-                .saturating_sub(at.accepted + at.rejected + at.filtered),
+                .saturating_sub(at.accepted + at.rejected + at.withheld + at.filtered),
         );
         at.position = ack.position;
         at.accepted += ack.accepted;
-        at.rejected += rejected;
+        at.rejected += put_aside - withheld;
+        at.withheld += withheld;
         at.filtered += ack.filtered;
-        at.passed += ack.accepted + rejected + ack.filtered;
+        at.passed += ack.accepted + put_aside + ack.filtered;
         if at.position == lane.record.end {
             // A damaged frame may have hidden how many events it held.
             at.skipped += lane.record.events.saturating_sub(at.passed);

@@ -299,6 +299,7 @@ impl Sink for LaneWriter {
         self.part.sheet.tally.quarantined += 1;
         self.part.asides.push(Aside {
             what: kind.to_owned(),
+            withheld: false,
             reason: reason.to_owned(),
             record: String::from_utf8_lossy(record).into_owned(),
             event: None,

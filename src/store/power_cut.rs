@@ -87,6 +87,7 @@ fn copies(root: &Path) -> usize {
 fn aside(what: String) -> Aside {
     Aside {
         what,
+        withheld: false,
         reason: "a test".to_owned(),
         record: "{}".to_owned(),
         event: None,

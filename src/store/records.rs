@@ -160,9 +160,16 @@ pub struct PositionRecord {
     pub accepted: u64,
     /// Events that it refused and that were put aside.
     pub rejected: u64,
+    /// Events that it was not offered and that were put aside: too long, or not to be understood where something is to be hidden.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub withheld: u64,
     /// Events that it was not offered: its filter drops them, or it does not carry their kind.
     #[serde(default)]
     pub filtered: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Records put aside in a file: quarantined by a source, or refused by a receiver.
@@ -195,6 +202,9 @@ pub struct Aside {
     pub reason: String,
     /// The record; bytes that are not UTF-8 are replaced.
     pub record: String,
+    /// Whether an output was not offered it; else it refused it, or it never was an event.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withheld: bool,
     /// What an event needs besides, to be sent again; `None` for what never was an event.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub event: Option<AsideEvent>,

@@ -94,6 +94,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "output::config",
             "output::file",
             "output::hec",
+            "output::http",
             "output::syslog",
             "poll::config",
             "status",

@@ -364,7 +364,7 @@ fn defaults_fill_what_is_left_out_in_any_file() {
     let OutputKind::SplunkHec(hec) = &config.outputs[1].kind else {
         panic!()
     };
-    assert_eq!(hec.batch_bytes, 1 << 20);
+    assert_eq!(hec.batching.bytes, 1 << 20);
 }
 
 #[test]
@@ -537,7 +537,7 @@ fn odd_values_are_told_what_would_be_right() {
     config.toml:15:17: integration[a/b\n].tags.\n: expected a string, found a number
     config.toml:16:9: integration[a/b\n].proxy: is not a proxy; expected "none", "environment" or a URL such as "http://proxy.example.com:3128" (schemes http, https, socks5, socks5h)
     config.toml:17:11: integration[a/b\n].ca_file: is empty; give a path, or remove the key
-    config.toml:20:12: output[splunk].type: expected one of "splunk_hec", "syslog", "file", "stdout", found "splunkhec"; did you mean "splunk_hec"?
+    config.toml:20:12: output[splunk].type: expected one of "splunk_hec", "syslog", "http", "file", "stdout", found "splunkhec"; did you mean "splunk_hec"?
     config.toml:25:12: output[splunk].name: output[splunk] at config.toml:19:12 has the same; an output's positions are kept under its name: choose another
     config.toml:29:9: output[splunk].index: begins or ends with white space; take it away
     config.toml:30:8: output[splunk].host: is empty; give a text, or remove the key

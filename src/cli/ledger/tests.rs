@@ -38,6 +38,7 @@ fn ledger() -> Ledger {
         stream: stream.to_owned(),
         accepted: 1200,
         rejected: 0,
+        withheld: 0,
         filtered: 0,
         skipped: 0,
         waiting,

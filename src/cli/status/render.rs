@@ -119,8 +119,12 @@ fn show_output<W: Write>(
         0 => String::new(),
         events => format!(", filtered {}", show_count(events)),
     };
+    let withheld = match output.withheld {
+        0 => String::new(),
+        events => format!(", not offered and put aside {}", show_count(events)),
+    };
     let text = format!(
-        "accepted {}{last}, refused {}{filtered}, waiting {}{size}",
+        "accepted {}{last}, refused {}{withheld}{filtered}, waiting {}{size}",
         show_count(output.accepted),
         show_count(output.rejected),
         show_count(output.backlog_events),

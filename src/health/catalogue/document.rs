@@ -109,6 +109,7 @@ const fn title(origin: Origin) -> &'static str {
         Origin::Token => "Mimecast, token endpoint (API 2.0)",
         Origin::ObjectStore => "Object store of batch files",
         Origin::Hec => "Splunk HTTP Event Collector",
+        Origin::Http => "Receivers over HTTP",
         Origin::Syslog => "Syslog receivers",
         Origin::Transport => "Network",
         Origin::Local => "Local files and standard output",

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::Timestamp;
+use crate::output::batching::Oversized;
 use crate::output::format::Format;
 use crate::settings::{Size, Table};
 
@@ -24,6 +25,8 @@ pub struct FileConfig {
     pub rotate_every: Duration,
     /// Earlier files that are kept; `None` for all.
     pub keep: Option<u32>,
+    /// What becomes of events that are too long.
+    pub oversized: Oversized,
 }
 
 impl FileConfig {
@@ -40,6 +43,7 @@ impl FileConfig {
             table.reject("rotate_every", "must be 1m at least".to_owned());
         }
         let keep = table.optional("keep");
+        let oversized = Oversized::read(table);
         let format = Format::read(table);
         Some(Self {
             path: path?,
@@ -47,6 +51,7 @@ impl FileConfig {
             rotate_bytes,
             rotate_every,
             keep,
+            oversized,
         })
     }
 

@@ -6,21 +6,9 @@ use super::ack::AckMode;
 use super::label::{Label, Origin};
 use super::preset::{self, Preset};
 use crate::http::{BaseUrl, Connection, Proxy};
+use crate::output::batching::{Batching, Oversized};
 use crate::secret::SecretSource;
-use crate::settings::{Item, Setting, Size, Table, Wrong};
-use crate::units::show_size;
-
-/// 2 MiB: the default of other senders too, such as OpenTelemetry's exporter, so receivers are set up for it.
-const MAX_BATCH_BYTES: u64 = 2 << 20;
-
-/// Bounds memory, and what a lost answer repeats, when events are tiny.
-const MAX_BATCH_EVENTS: u32 = 10_000;
-
-/// Fills batches under load, and is not noticed otherwise.
-const BATCH_WAIT: Duration = Duration::from_millis(200);
-
-/// Longer than a person would wait for an event that could be sent.
-const MAX_BATCH_WAIT: Duration = Duration::from_secs(1);
+use crate::settings::{Item, Setting, Table, Wrong};
 
 /// Compression is the greater part of what a delivery costs, and higher levels cost twice and more.
 const GZIP_LEVEL: u32 = 1;
@@ -66,12 +54,10 @@ pub struct HecConfig {
     pub gzip: bool,
     /// How hard, from 1 to 9.
     pub gzip_level: u32,
-    /// Uncompressed bytes of a body at most; up to 2 MiB.
-    pub batch_bytes: u64,
-    /// Events of a body at most; up to 10 000.
-    pub batch_events: usize,
-    /// How long events wait for more to fill a body; up to 1 s.
-    pub batch_wait: Duration,
+    /// How many events go into a body.
+    pub batching: Batching,
+    /// What becomes of events that are too long.
+    pub oversized: Oversized,
     /// Whether indexer acknowledgement is used.
     pub ack: AckMode,
     /// From a batch's acceptance to its being sent again for want of an acknowledgement.
@@ -90,9 +76,8 @@ impl HecConfig {
             labels: Labels::default(),
             gzip: true,
             gzip_level: GZIP_LEVEL,
-            batch_bytes: MAX_BATCH_BYTES,
-            batch_events: MAX_BATCH_EVENTS as usize,
-            batch_wait: BATCH_WAIT,
+            batching: Batching::default(),
+            oversized: Oversized::default(),
             ack: AckMode::Auto,
             ack_timeout: ACK_TIMEOUT,
             connection: Connection::default(),
@@ -112,26 +97,9 @@ impl HecConfig {
             );
         }
         let token = table.required("token");
-        let Size(batch_bytes) = table
-            .optional("batch_bytes")
-            .unwrap_or(Size(MAX_BATCH_BYTES));
-        if !(1..=MAX_BATCH_BYTES).contains(&batch_bytes) {
-            let text = format!("must be from 1 B to {}", show_size(MAX_BATCH_BYTES));
-            table.reject("batch_bytes", text);
-        }
-        let batch_events = table.optional("batch_events").unwrap_or(MAX_BATCH_EVENTS);
-        if !(1..=MAX_BATCH_EVENTS).contains(&batch_events) {
-            let text = format!("must be from 1 to {MAX_BATCH_EVENTS}");
-            table.reject("batch_events", text);
-        }
-        let batch_wait = table.optional("batch_wait").unwrap_or(BATCH_WAIT);
-        if batch_wait > MAX_BATCH_WAIT {
-            table.reject("batch_wait", "must be 1s at most".to_owned());
-        }
-        let gzip_level = table.optional("gzip_level").unwrap_or(GZIP_LEVEL);
-        if !(1..=9).contains(&gzip_level) {
-            table.reject("gzip_level", "must be from 1, the fastest, to 9".to_owned());
-        }
+        let batching = Batching::read(table);
+        let oversized = Oversized::read(table);
+        let gzip_level = gzip_level(table);
         let ack = table.one_of("ack", ACK_MODES).unwrap_or(AckMode::Auto);
         let ack_timeout = table.optional("ack_timeout").unwrap_or(ACK_TIMEOUT);
         if ack_timeout < Duration::from_secs(10) {
@@ -147,9 +115,8 @@ impl HecConfig {
             labels,
             gzip,
             gzip_level,
-            batch_bytes,
-            batch_events: batch_events as usize,
-            batch_wait,
+            batching,
+            oversized,
             ack,
             ack_timeout,
             connection,
@@ -212,6 +179,15 @@ impl Labels {
             tags.map(move |tag| (key, tag))
         })
     }
+}
+
+/// Reads `gzip_level`.
+pub(in crate::output) fn gzip_level(table: &mut Table<'_>) -> u32 {
+    let level = table.optional("gzip_level").unwrap_or(GZIP_LEVEL);
+    if !(1..=9).contains(&level) {
+        table.reject("gzip_level", "must be from 1, the fastest, to 9".to_owned());
+    }
+    level
 }
 
 /// One server, or several.

@@ -11,16 +11,14 @@
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
 use super::config::Labels;
 use super::label::{Label, Origin};
 use super::preset;
 use crate::model::{Form, Record, Timestamp};
-use crate::output::Batch;
+use crate::output::batching::Oversized;
 use crate::output::directory::Directory;
 use crate::output::format::json::{quoted, write_event};
+use crate::output::{Batch, gzip};
 
 /// What surrounds every event of an output.
 #[derive(Debug)]
@@ -46,7 +44,12 @@ pub(super) struct Body {
 impl Encoder {
     /// Encodes as many events from the front of the batch as fit `max_len` bytes before compression, and always one.
     /// Takes milliseconds for a large batch: for a blocking thread.
-    pub(super) fn encode(&self, batch: &Batch, max_len: usize) -> io::Result<Body> {
+    pub(super) fn encode(
+        &self,
+        batch: &Batch,
+        max_len: usize,
+        oversized: Oversized,
+    ) -> io::Result<Body> {
         let mut shared = Shared::new(self, batch);
         let estimate = batch
             .bytes()
@@ -55,7 +58,10 @@ impl Encoder {
         let mut events = 0;
         for record in batch.records() {
             let before = out.len();
-            shared.write(&mut out, record)?;
+            match oversized.shortened(batch, record) {
+                Some(short) => shared.write(&mut out, &short)?,
+                None => shared.write(&mut out, record)?,
+            }
             if out.len() > max_len && events > 0 {
                 out.truncate(before);
                 break;
@@ -245,12 +251,6 @@ fn write_seconds(out: &mut Vec<u8>, time: Timestamp) -> io::Result<()> {
     write!(out, "{sign}{}.{:03}", ms / 1000, ms % 1000)
 }
 
-fn gzip(raw: &[u8], level: u32) -> io::Result<Vec<u8>> {
-    let mut gzip = GzEncoder::new(Vec::with_capacity(raw.len() / 2), Compression::new(level));
-    gzip.write_all(raw)?;
-    gzip.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -290,7 +290,9 @@ mod tests {
     }
 
     fn text(encoder: &Encoder, batch: &Batch) -> String {
-        let body = encoder.encode(batch, usize::MAX).unwrap();
+        let body = encoder
+            .encode(batch, usize::MAX, Oversized::default())
+            .unwrap();
         assert_eq!(body.events, batch.len());
         String::from_utf8(body.bytes).unwrap()
     }
@@ -453,11 +455,15 @@ mod tests {
     #[test]
     fn a_body_keeps_below_its_limit_but_takes_one_event_however_large() {
         let whole = numbered(10);
-        let one = encoder().encode(&whole, 1).unwrap();
+        let one = encoder().encode(&whole, 1, Oversized::default()).unwrap();
         assert_eq!(one.events, 1);
-        let three = encoder().encode(&whole, one.raw_len * 3).unwrap();
+        let three = encoder()
+            .encode(&whole, one.raw_len * 3, Oversized::default())
+            .unwrap();
         assert_eq!((three.events, three.raw_len), (3, one.raw_len * 3));
-        let nearly = encoder().encode(&whole, one.raw_len * 3 - 1).unwrap();
+        let nearly = encoder()
+            .encode(&whole, one.raw_len * 3 - 1, Oversized::default())
+            .unwrap();
         assert_eq!((nearly.events, nearly.bytes.len()), (2, one.raw_len * 2));
     }
 
@@ -470,7 +476,9 @@ mod tests {
                 ..encoder()
             },
         );
-        let body = packed.encode(&numbered(100), usize::MAX).unwrap();
+        let body = packed
+            .encode(&numbered(100), usize::MAX, Oversized::default())
+            .unwrap();
         let mut unpacked = String::new();
         flate2::read::GzDecoder::new(&*body.bytes)
             .read_to_string(&mut unpacked)

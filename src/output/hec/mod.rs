@@ -17,6 +17,7 @@ mod send;
 mod servers;
 
 pub use ack::AckMode;
+pub(super) use config::gzip_level;
 pub use config::{HecConfig, Labels};
 pub use label::Label;
 pub use preset::Preset;

@@ -9,9 +9,9 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::HecConfig;
 use super::reply::Answer;
 use super::send::CHANNEL;
+use super::{HecConfig, Labels};
 use crate::health::{Failure, Origin};
 use crate::http::{read_prefix, transport_failure};
 use crate::secret::Secret;
@@ -52,7 +52,7 @@ pub async fn probe(
         .header(AUTHORIZATION, authorization(token))
         .header(CONTENT_TYPE, "application/json")
         .header(CHANNEL, Uuid::new_v4().to_string())
-        .body(body(config));
+        .body(body(&config.labels));
     let event = answer(event, &format!("POST {EVENT}"), token).await;
     Probed {
         health,
@@ -63,13 +63,12 @@ pub async fn probe(
     }
 }
 
-fn body(config: &HecConfig) -> String {
+pub(super) fn body(labels: &Labels) -> String {
     let mut event = json!({
         "event": {"message": "mimecast-collector checks whether events arrive here"},
         "sourcetype": SOURCETYPE,
     });
-    if let (Some(index), Some(members)) = (config.labels.own_index("check"), event.as_object_mut())
-    {
+    if let (Some(index), Some(members)) = (labels.own_index("check"), event.as_object_mut()) {
         members.insert("index".to_owned(), index.into());
     }
     event.to_string()

@@ -8,20 +8,18 @@
 //! | 200 with code 24, 25 | accepted, though a queue nears its end: never sent again |
 //! | 6, 12, 13, 15 (an event cannot be read) | the one it names is rejected; all others are to be sent again |
 //! | 9 (busy), naming an event | those surely before it accepted, then a failure |
-//! | 413, from HEC (no JSON) or a proxy | to be halved; a single event is rejected |
+//! | 413, from HEC (no JSON) or a proxy | to be halved; a single event is to be shortened, or else rejected |
 //! | all else: other codes, pages of proxies, a success that cannot be read | a failure, nothing accepted |
 //!
 //! `invalid-event-number` counts from 0 in codes 6, 12, 13 and 15 (a single bad event is number 0). For code 9 it is
 //! published nowhere, and code 7 counts from 1; read as counting from 1, one event may be sent twice and none is lost.
 
-use std::time::Duration;
-
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde::Deserialize;
 
 use crate::health::failure::printable;
 use crate::health::{Answered, Failure, Origin};
-use crate::model::Timestamp;
+use crate::http::{retry_after, server_time};
 use crate::output::Delivery;
 use crate::secret::Secret;
 
@@ -56,7 +54,7 @@ impl Answer<'_> {
         let hec = self.hec();
         let failure = self.failure(hec.as_ref());
         if self.status == 413 {
-            return blame(None, sent, failure);
+            return Delivery::split(failure);
         }
         let Some(hec) = hec else {
             return Delivery::failed(failure);
@@ -109,11 +107,10 @@ impl Answer<'_> {
             Some(hec) => hec.text.clone(),
             None => format!(
                 "not an answer of HEC ({}): {}",
-                self.header(&CONTENT_TYPE).unwrap_or("no content type"),
+                self.content_type().unwrap_or("no content type"),
                 String::from_utf8_lossy(self.body).trim()
             ),
         };
-        let date = self.header(&DATE).and_then(http_date);
         let header = |name: &'static str| {
             let value = self.headers.get(name)?.to_str().ok()?;
             Some(value.trim().to_owned())
@@ -125,17 +122,15 @@ impl Answer<'_> {
                 self.body,
                 [self.token],
             )),
-            retry_after: self
-                .header(&RETRY_AFTER)
-                .and_then(|text| retry_after(text, date)),
-            server_time: date,
+            retry_after: retry_after(self.headers),
+            server_time: server_time(self.headers),
             ..Failure::new(Origin::Hec, self.status, &code, self.endpoint)
         }
         .with_detail(&said.replace(self.token.expose(), "[secret]"))
     }
 
-    fn header(&self, name: &HeaderName) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+    fn content_type(&self) -> Option<&str> {
+        self.headers.get(CONTENT_TYPE)?.to_str().ok()
     }
 }
 
@@ -143,29 +138,22 @@ impl Answer<'_> {
 fn blame(event: Option<usize>, sent: usize, failure: Failure) -> Delivery {
     let event = if sent == 1 { Some(0) } else { event };
     match event.filter(|index| *index < sent) {
-        Some(index) => {
-            let reason = format!("{}: {}", failure.key(), failure.detail);
-            Delivery::rejected(index, printable(&reason, 500))
-        }
+        Some(index) => Delivery::rejected(index, reason(&failure)),
         None => Delivery::split(failure),
     }
 }
 
-/// Seconds, or a date, which is told from the answer's own: our clock may differ.
-fn retry_after(text: &str, date: Option<Timestamp>) -> Option<Duration> {
-    match text.trim().parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => Some(http_date(text)?.since(date?)),
-    }
-}
-
-fn http_date(text: &str) -> Option<Timestamp> {
-    let date = jiff::fmt::rfc2822::parse(text).ok()?;
-    Some(Timestamp::from_millis(date.timestamp().as_millisecond()))
+/// Why an event was refused, as it is put aside with it.
+pub(super) fn reason(failure: &Failure) -> String {
+    printable(&format!("{}: {}", failure.key(), failure.detail), 500)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use reqwest::header::{DATE, HeaderName, RETRY_AFTER};
+
     use super::*;
 
     fn read(status: u16, headers: &[(HeaderName, &str)], body: &str, sent: usize) -> Delivery {
@@ -299,12 +287,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_halved_and_at_last_rejected_with_the_reason() {
+    fn what_is_too_large_is_halved() {
         let page = "<html><title>413 Request Entity Too Large</title></html>";
-        let answer = |sent| read(413, &[(CONTENT_TYPE, "text/html")], page, sent);
-        assert_eq!(outcome(&answer(5)), "0 then halves hec/413");
-        assert_eq!(outcome(&answer(1)), "0 then rejects 0");
-        let reason = &answer(1).rejected[0].reason;
+        let answer = read(413, &[(CONTENT_TYPE, "text/html")], page, 5);
+        assert_eq!(outcome(&answer), "0 then halves hec/413");
+        let reason = reason(&answer.failure.unwrap());
         assert!(
             reason.starts_with("hec/413: not an answer of HEC (text/html)"),
             "{reason}"

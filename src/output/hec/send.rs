@@ -1,5 +1,7 @@
 //! Carries batches to HEC and its answers back.
 
+mod ask;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,21 +9,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::Url;
 use reqwest::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName,
-    HeaderValue, InvalidHeaderValue, SET_COOKIE,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue,
+    InvalidHeaderValue,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use self::ask::{Reply, cookie_of, read, without_number};
 use super::HecConfig;
-use super::ack::{AckAnswer, AckMode, Acks, Route};
+use super::ack::{AckMode, Acks, Route};
 use super::encode::{Body, Encoder};
-use super::reply::Answer;
-use super::servers::Servers;
+use super::reply::{Answer, reason};
+use super::servers::Server;
 use crate::clock::Clock;
 use crate::health::{Failure, Origin};
 use crate::http::transport_failure;
+use crate::output::batching::Oversized;
 use crate::output::directory::Directory;
+use crate::output::servers::Servers;
 use crate::output::{Batch, BatchLimits, Delivery, Output, Receipt, Verdict, Window, blocking};
 use crate::secret::{Fingerprint, Secret};
 
@@ -67,7 +72,7 @@ pub(super) const CHANNEL: HeaderName = HeaderName::from_static("x-splunk-request
 #[derive(Debug)]
 pub struct SplunkHec {
     client: reqwest::Client,
-    servers: Servers,
+    servers: Servers<Server>,
     /// The addresses as configured, for the fingerprint.
     urls: String,
     token: Secret,
@@ -80,6 +85,7 @@ pub struct SplunkHec {
     max_body: AtomicUsize,
     max_events: usize,
     wait: Duration,
+    oversized: Oversized,
     mode: AckMode,
     acks: Acks,
     /// A GUID of this run: numbers of a former run are nothing to it.
@@ -88,6 +94,8 @@ pub struct SplunkHec {
     wants_channel: AtomicBool,
     /// The receiver has said that it is nearly full.
     is_slow: AtomicBool,
+    /// A batch was taken and cannot be asked about though it must be: nothing more is sent before an event of our own can be.
+    is_in_doubt: AtomicBool,
     deliveries: AtomicUsize,
     /// By which a load balancer tells where the last delivery went.
     cookie: Mutex<Option<String>>,
@@ -113,13 +121,6 @@ enum Offered {
     Answered(Delivery),
 }
 
-/// A server's answer.
-struct Reply {
-    status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
-}
-
 impl SplunkHec {
     /// Makes a collector ready to deliver to. Sends nothing.
     ///
@@ -131,12 +132,15 @@ impl SplunkHec {
         client: reqwest::Client,
         directory: Directory,
     ) -> Result<Self, ConfigError> {
-        let servers = Servers::new(&config.urls).map_err(ConfigError::Url)?;
+        let servers = config.urls.iter().map(|url| Server::new(url));
+        let servers = servers.collect::<Result<Vec<_>, _>>();
+        let servers = Servers::new(servers.map_err(ConfigError::Url)?);
+        let servers = servers.ok_or_else(|| ConfigError::Url(String::new()))?;
         let mut authorization = HeaderValue::from_str(&format!("Splunk {}", token.expose()))
             .map_err(ConfigError::Token)?;
         authorization.set_sensitive(true);
         let channel = HeaderValue::from_str(&Uuid::new_v4().to_string());
-        let max_body = usize::try_from(config.batch_bytes).unwrap_or(MAX_BODY);
+        let max_body = usize::try_from(config.batching.bytes).unwrap_or(MAX_BODY);
         Ok(Self {
             client,
             urls: config.urls.join(" "),
@@ -150,14 +154,16 @@ impl SplunkHec {
             }),
             encoding: Semaphore::new(ENCODING),
             max_body: AtomicUsize::new(max_body.min(MAX_BODY)),
-            max_events: config.batch_events,
-            wait: config.batch_wait,
+            max_events: config.batching.events,
+            wait: config.batching.wait,
+            oversized: config.oversized,
             mode: config.ack,
             acks: Acks::new(config.ack_timeout, servers.get(0).ack_endpoint()),
             servers,
             channel: channel.map_err(ConfigError::Token)?,
             wants_channel: AtomicBool::new(false),
             is_slow: AtomicBool::new(false),
+            is_in_doubt: AtomicBool::new(false),
             deliveries: AtomicUsize::new(0),
             cookie: Mutex::default(),
         })
@@ -169,15 +175,46 @@ impl SplunkHec {
         Fingerprint::of(key, &[&self.urls, self.token.expose()])
     }
 
-    async fn encode(&self, batch: &Batch) -> Result<Body, Failure> {
+    async fn encode(&self, batch: &Batch, oversized: Oversized) -> Result<Body, Failure> {
         let _turn = self.encoding.acquire().await;
         let (encoder, batch, limit) = (Arc::clone(&self.encoder), batch.clone(), self.limits());
-        blocking(move || encoder.encode(&batch.first(limit), limit.bytes))
+        blocking(move || encoder.encode(&batch, limit.bytes, oversized))
             .await
             .map_err(|e| {
                 Failure::new(Origin::Local, 0, "encode", "the request's body")
                     .with_detail(&e.to_string())
             })
+    }
+
+    /// Encodes and offers as many events from the front of the batch as fit into a body.
+    async fn offer_once(&self, batch: &Batch, oversized: Oversized) -> Delivery {
+        let Body {
+            bytes,
+            events,
+            raw_len,
+        } = match self.encode(batch, oversized).await {
+            Ok(body) => body,
+            Err(failure) => return Delivery::failed(failure),
+        };
+        let bytes = Bytes::from(bytes);
+        let mut delivery = self.offer(bytes.clone(), events).await;
+        let code = delivery
+            .failure
+            .as_ref()
+            .map(|failure| failure.code.as_str());
+        if matches!(code, Some("10" | "11")) && !self.wants_channel.swap(true, Ordering::Relaxed) {
+            // The token wants a channel, which costs nothing.
+            delivery = self.offer(bytes, events).await;
+        }
+        if delivery
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.status == 413)
+        {
+            let half = (raw_len / 2).max(MIN_BODY);
+            self.max_body.fetch_min(half, Ordering::Relaxed);
+        }
+        delivery
     }
 
     /// Offers the body to the server that is used, and to the others while none is reached.
@@ -198,17 +235,12 @@ impl SplunkHec {
             }
         }
         Delivery::failed(failure.unwrap_or_else(|| {
-            Failure::new(
-                Origin::Transport,
-                0,
-                "connect",
-                &self.servers.get(0).endpoint,
-            )
+            Failure::new(Origin::Transport, 0, "connect", self.servers.endpoint(0))
         }))
     }
 
     async fn offer_to(&self, index: usize, body: Bytes, events: usize) -> Offered {
-        let server = self.servers.get(index);
+        let (server, endpoint) = (self.servers.get(index), self.servers.endpoint(index));
         let renews =
             self.deliveries.fetch_add(1, Ordering::Relaxed) % RENEW_AFTER == RENEW_AFTER - 1;
         if renews {
@@ -229,7 +261,7 @@ impl SplunkHec {
             Err(error) => {
                 self.stick_to(None);
                 self.servers.give_way(index);
-                let failure = transport_failure(&error, &server.endpoint);
+                let failure = transport_failure(&error, endpoint);
                 return if error.is_connect() {
                     Offered::Unreached(failure)
                 } else {
@@ -238,7 +270,7 @@ impl SplunkHec {
             }
         };
         let answer = Answer {
-            endpoint: &server.endpoint,
+            endpoint,
             status: reply.status,
             headers: &reply.headers,
             body: &reply.body,
@@ -297,97 +329,10 @@ impl SplunkHec {
             (AckMode::On, None) => {
                 self.acks.learn(false);
                 self.acks.forget();
-                let endpoint = &self.servers.get(route.server).endpoint;
-                let failure = Failure::new(Origin::Hec, 200, "14", endpoint);
-                Delivery::failed(failure.with_detail("the answer has no number to ask about"))
+                self.is_in_doubt.store(true, Ordering::Relaxed);
+                Delivery::failed(without_number(self.servers.endpoint(route.server)))
             }
         }
-    }
-
-    /// Asks once whether the token has acknowledgement, where that matters before anything is sent.
-    async fn probe(&self) -> Result<(), Failure> {
-        if self.mode == AckMode::Off || self.acks.is_on().is_some() {
-            return Ok(());
-        }
-        let index = self.servers.current();
-        let endpoint = self.servers.get(index).ack_endpoint();
-        let route = Route {
-            server: index,
-            cookie: self.cookie(),
-        };
-        let Ok(reply) = self.ask_about(&route, &[NO_BATCH]).await else {
-            // The delivery itself will say what is wrong, or what its answer is worth.
-            return Ok(());
-        };
-        if serde_json::from_slice::<AckAnswer>(&reply.body).is_ok() {
-            self.acks.learn(true);
-            return Ok(());
-        }
-        let failure = self.failure(&reply, &endpoint);
-        match (failure.code.as_str(), self.mode) {
-            ("14", AckMode::On) => Err(failure),
-            ("14", AckMode::Auto | AckMode::Off) => {
-                self.acks.learn(false);
-                tracing::info!(
-                    "the token has no indexer acknowledgement: what HEC takes counts as delivered"
-                );
-                Ok(())
-            }
-            (_, AckMode::Auto | AckMode::On | AckMode::Off) => Ok(()),
-        }
-    }
-
-    async fn ask_about(&self, route: &Route, numbers: &[u64]) -> reqwest::Result<Reply> {
-        let server = self.servers.get(route.server);
-        let question = serde_json::json!({ "acks": numbers }).to_string();
-        let request = self
-            .request(&server.ack, route.cookie.as_deref(), ASK_TIMEOUT)
-            .header(CHANNEL, self.channel.clone())
-            .body(question);
-        read(request, MAX_ACK_ANSWER).await
-    }
-
-    /// What is confirmed of these numbers; nothing while the server does not say.
-    async fn confirmed(&self, route: &Route, numbers: &[u64]) -> Vec<(Receipt, Verdict)> {
-        let Ok(reply) = self.ask_about(route, numbers).await else {
-            return Vec::new();
-        };
-        // The load balancer has turned to another indexer, whose numbers mean other batches.
-        let is_elsewhere = cookie_of(&reply.headers)
-            .is_some_and(|cookie| route.cookie.as_ref().is_some_and(|ours| *ours != cookie));
-        match serde_json::from_slice::<AckAnswer>(&reply.body) {
-            Ok(answer) if reply.status == 200 && !is_elsewhere => self.acks.confirm(route, &answer),
-            Ok(_) => Vec::new(),
-            Err(_) => {
-                let endpoint = self.servers.get(route.server).ack_endpoint();
-                if self.failure(&reply, &endpoint).code == "14" {
-                    self.acks.learn(false);
-                    if self.mode == AckMode::On {
-                        self.acks.forget();
-                    }
-                }
-                Vec::new()
-            }
-        }
-    }
-
-    /// Whether a server that has failed may be used again. One that does not know the question is.
-    async fn ask_after_health(&self, index: usize) -> Result<(), Failure> {
-        let server = self.servers.get(index);
-        let endpoint = server
-            .endpoint
-            .replace("POST", "GET")
-            .replace("/event", "/health");
-        let request = self.client.get(server.health.clone()).timeout(ASK_TIMEOUT);
-        let reply = read(
-            request.header(AUTHORIZATION, self.authorization.clone()),
-            MAX_ANSWER,
-        );
-        let reply = reply.await.map_err(|e| transport_failure(&e, &endpoint))?;
-        if reply.status < 500 {
-            return Ok(());
-        }
-        Err(self.failure(&reply, &endpoint))
     }
 
     fn failure(&self, reply: &Reply, endpoint: &str) -> Failure {
@@ -438,31 +383,6 @@ impl SplunkHec {
     }
 }
 
-/// Sends a request and reads its answer up to `cap` bytes.
-async fn read(request: reqwest::RequestBuilder, cap: usize) -> reqwest::Result<Reply> {
-    let mut response = request.send().await?;
-    let mut body = Vec::new();
-    while body.len() < cap
-        && let Some(chunk) = response.chunk().await?
-    {
-        body.extend_from_slice(&chunk);
-    }
-    body.truncate(cap);
-    Ok(Reply {
-        status: response.status().as_u16(),
-        headers: std::mem::take(response.headers_mut()),
-        body,
-    })
-}
-
-/// The names and values of the cookies that an answer sets.
-fn cookie_of(headers: &HeaderMap) -> Option<String> {
-    let cookies = headers.get_all(SET_COOKIE).iter();
-    let pairs = cookies.filter_map(|cookie| cookie.to_str().ok()?.split(';').next());
-    let pairs: Vec<_> = pairs.map(str::trim).collect();
-    (!pairs.is_empty()).then(|| pairs.join("; "))
-}
-
 impl Output for SplunkHec {
     async fn deliver(&self, batch: &Batch) -> Delivery {
         if batch.is_empty() {
@@ -471,33 +391,25 @@ impl Output for SplunkHec {
         if let Err(failure) = self.probe().await {
             return Delivery::failed(failure);
         }
-        let Body {
-            bytes,
-            events,
-            raw_len,
-        } = match self.encode(batch).await {
-            Ok(body) => body,
-            Err(failure) => return Delivery::failed(failure),
-        };
-        let bytes = Bytes::from(bytes);
-        let mut delivery = self.offer(bytes.clone(), events).await;
-        let code = delivery
-            .failure
-            .as_ref()
-            .map(|failure| failure.code.as_str());
-        if matches!(code, Some("10" | "11")) && !self.wants_channel.swap(true, Ordering::Relaxed) {
-            // The token wants a channel, which costs nothing.
-            delivery = self.offer(bytes, events).await;
+        let batch = batch.first(self.limits());
+        let withheld = self.oversized.withheld(&batch);
+        if !withheld.is_empty() {
+            return Delivery::withheld(withheld);
         }
-        if delivery
-            .failure
-            .as_ref()
-            .is_some_and(|failure| failure.status == 413)
-        {
-            let half = (raw_len / 2).max(MIN_BODY);
-            self.max_body.fetch_min(half, Ordering::Relaxed);
+        let mut oversized = self.oversized;
+        loop {
+            let mut delivery = self.offer_once(&batch, oversized).await;
+            let refused = delivery
+                .failure
+                .take_if(|_| delivery.split && batch.len() == 1);
+            let (Some(failure), Some(event)) = (refused, batch.records().first()) else {
+                return delivery;
+            };
+            match oversized.after_refusal(event) {
+                Some(shorter) => oversized = shorter,
+                None => return Delivery::rejected(0, reason(&failure)),
+            }
         }
-        delivery
     }
 
     fn limits(&self) -> BatchLimits {
@@ -551,7 +463,9 @@ pub(in crate::output) mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::output::fixture::numbered;
+    use crate::model::Form;
+    use crate::output::batching::Batching;
+    use crate::output::fixture::{batch, numbered, record};
     use crate::secret::SecretSource;
 
     #[expect(
@@ -570,7 +484,10 @@ pub(in crate::output) mod tests {
         let token = Secret::new("hunter2".to_owned());
         let config = HecConfig {
             urls: vec![url],
-            batch_bytes: u64::MAX,
+            batching: Batching {
+                bytes: u64::MAX,
+                ..Batching::default()
+            },
             ack: AckMode::Off,
             ..HecConfig::plain(SecretSource::Literal(token.clone()))
         };
@@ -579,6 +496,10 @@ pub(in crate::output) mod tests {
 
     /// Answers one request with the bytes; what it was asked is the head and the unpacked body.
     async fn serve_once(listener: TcpListener, answer: &str) -> (String, String) {
+        serve_from(&listener, answer).await
+    }
+
+    async fn serve_from(listener: &TcpListener, answer: &str) -> (String, String) {
         let (mut socket, _) = listener.accept().await.unwrap();
         let mut request = Vec::new();
         let (head, body) = loop {
@@ -646,6 +567,38 @@ pub(in crate::output) mod tests {
         assert!(delivery.split);
         assert_eq!(delivery.failure.unwrap().key(), "hec/413");
         assert_eq!(hec.limits().bytes, body.len() / 2);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_too_large_by_itself_is_shortened_until_it_is_taken_or_put_aside() {
+        let long = format!(r#"{{"subject":"{}","n":1}}"#, "日".repeat(50 << 18));
+        let alone = batch("acme-uk/audit", vec![record("audit", Form::Json, &long)]);
+        let page = answer("413 Request Entity Too Large", "<html>413</html>");
+        let success = answer("200 OK", r#"{"text":"Success","code":0}"#);
+        for (refusals, taken) in [(3, true), (11, false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let hec = hec(format!("http://{}", listener.local_addr().unwrap()));
+            let server = async {
+                let mut body = String::new();
+                for n in 0..=refusals {
+                    if n == refusals && !taken {
+                        break;
+                    }
+                    let said = if n < refusals { &page } else { &success };
+                    (_, body) = serve_from(&listener, said).await;
+                }
+                body
+            };
+            let (delivery, body) = tokio::join!(hec.deliver(&alone), server);
+            let sent: serde_json::Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(sent["event"]["truncated"], true);
+            assert_eq!(sent["event"]["n"], 1);
+            if taken {
+                assert_eq!(delivery, Delivery::accepted(1));
+            } else {
+                assert!(delivery.rejected[0].reason.starts_with("hec/413"));
+            }
+        }
     }
 
     #[tokio::test]

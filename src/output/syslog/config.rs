@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::output::batching::Then;
 use crate::output::format::Format;
 use crate::secret::SecretSource;
 use crate::settings::{Item, Setting, Size, Table, Wrong};
@@ -41,6 +42,8 @@ pub struct SyslogConfig {
     pub hostname: Option<String>,
     /// Bytes of a message at most, with its header and without its frame.
     pub max_bytes: usize,
+    /// What becomes of longer ones.
+    pub oversized: Then,
     /// PEM file of certificate authorities that are trusted besides the system's.
     pub ca_file: Option<PathBuf>,
     /// PEM file of the certificate that is shown to the receiver, with those between it and its authority.
@@ -128,6 +131,7 @@ impl SyslogConfig {
         let app_name = table.optional::<HeaderText>("app_name");
         let hostname = table.optional::<HeaderText>("hostname");
         let max_bytes = max_bytes(table, transport, rfc);
+        let oversized = Then::read(table);
         let ca_file = table.optional("ca_file");
         let client_cert = table.optional::<PathBuf>("client_cert");
         let client_key = table.optional("client_key");
@@ -155,6 +159,7 @@ impl SyslogConfig {
                 .map_or_else(|| "mimecast-collector".to_owned(), |HeaderText(text)| text),
             hostname: hostname.map(|HeaderText(text)| text),
             max_bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX),
+            oversized,
             ca_file,
             client_cert,
             client_key,

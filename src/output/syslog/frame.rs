@@ -31,8 +31,8 @@ pub(super) struct Frames {
     pub(super) bytes: Vec<u8>,
     /// Where each of them ends.
     pub(super) ends: Vec<usize>,
-    /// How many events were shortened.
-    pub(super) shortened: usize,
+    /// Which events were shortened.
+    pub(super) shortened: Vec<usize>,
     /// What stands behind each message on a stream, for sockets of which only the connection shows whether they are one.
     pub(super) separator: &'static [u8],
 }
@@ -65,11 +65,13 @@ impl Encoder {
             ..Frames::default()
         };
         let mut message = Vec::new();
-        for record in batch.records() {
+        for (index, record) in batch.records().iter().enumerate() {
             let body = record.body_str();
             let event = Event::new(batch.integration(), batch.log(), record, &body);
             message.clear();
-            frames.shortened += usize::from(self.message(&mut message, &event));
+            if self.message(&mut message, &event) {
+                frames.shortened.push(index);
+            }
             match self.framing {
                 Some(Framing::OctetCounting) => {
                     frames

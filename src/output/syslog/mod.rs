@@ -25,7 +25,8 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::batch::{Batch, BatchLimits};
-use super::{Delivery, Output, Receipt, Verdict, Window, blocking};
+use super::batching::Then;
+use super::{Delivery, Judge, Output, Receipt, Rejection, Verdict, Window, blocking};
 use crate::clock::Clock;
 use crate::health::{Failure, Origin};
 use crate::http::HttpError;
@@ -66,6 +67,7 @@ pub struct Syslog {
     encoder: Arc<Encoder>,
     connector: Connector,
     limits: BatchLimits,
+    oversized: Then,
     fingerprint_parts: Option<Secret>,
     /// Held while a batch is written: batches go out one after another.
     writer: tokio::sync::Mutex<Writer>,
@@ -107,6 +109,7 @@ impl Syslog {
             } else {
                 STREAM
             },
+            oversized: config.oversized,
             fingerprint_parts: client_key,
             writer: tokio::sync::Mutex::default(),
             book: Mutex::default(),
@@ -275,8 +278,20 @@ impl Output for Syslog {
     async fn deliver(&self, batch: &Batch) -> Delivery {
         let (encoder, events) = (Arc::clone(&self.encoder), batch.clone());
         let frames = blocking(move || encoder.encode(&events)).await;
-        if frames.shortened > 0 {
-            tracing::debug!(lane = %batch.lane(), events = frames.shortened, "shortened to max_bytes");
+        let shortened = &frames.shortened;
+        match self.oversized {
+            Then::Quarantine if !shortened.is_empty() => {
+                let withheld = shortened.iter().map(|index| Rejection {
+                    index: *index,
+                    reason: "not offered: its message would be longer than max_bytes".to_owned(),
+                    judge: Judge::Collector,
+                });
+                return Delivery::withheld(withheld.collect());
+            }
+            Then::Truncate if !shortened.is_empty() => {
+                tracing::debug!(lane = %batch.lane(), events = shortened.len(), "shortened to max_bytes");
+            }
+            Then::Truncate | Then::Quarantine => {}
         }
         self.write(batch, &frames)
             .await

@@ -18,6 +18,7 @@ fn config(transport: Transport, servers: &[String]) -> SyslogConfig {
         app_name: "mimecast-collector".to_owned(),
         hostname: Some("collector-1".to_owned()),
         max_bytes: 8 << 10,
+        oversized: Then::Truncate,
         ca_file: None,
         client_cert: None,
         client_key: None,
@@ -468,6 +469,32 @@ fn a_message_of_each_rfc() {
     <131>Jan  6 09:08:07 collector-1 mimecast-collector: {"url":"http://x/","action":"Block"}
     "#
     );
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_long_is_shortened_or_put_aside_and_holds_up_nothing() {
+    let long = format!(r#"{{"subject":"{}","n":1}}"#, "日".repeat(50 << 18));
+    let events = [r#"{"n":0}"#, &long, r#"{"n":2}"#];
+    let events = events.map(|body| record("audit", Form::Json, body));
+    let events = batch("acme-uk/audit", events.to_vec());
+    for framing in [Framing::OctetCounting, Framing::Lf] {
+        let mut config = config(Transport::Tcp, &["127.0.0.1:1".to_owned()]);
+        config.framing = framing;
+        let frames = Encoder::new(&config).encode(&events);
+        assert_eq!((frames.ends.len(), frames.shortened), (3, vec![1]));
+        let text = String::from_utf8(frames.bytes).unwrap();
+        let (_, body) = text.split_once("{\"subject\":").unwrap();
+        let (subject, _) = body.split_once("\",").unwrap();
+        assert!(subject.trim_start_matches('"').chars().all(|c| c == '日'));
+        assert!(text.len() < 3 * config.max_bytes && text.contains("\"truncated\":true"));
+        config.oversized = Then::Quarantine;
+        // Nothing is sent, so that nobody needs to listen.
+        let delivery = output(&config).deliver(&events).await;
+        let rejected = delivery.rejected.iter().map(|one| (one.index, one.judge));
+        let rejected: Vec<_> = rejected.collect();
+        assert_eq!(rejected, [(1, Judge::Collector)]);
+        assert_eq!((delivery.accepted, delivery.failure), (0, None));
+    }
 }
 
 proptest! {

@@ -1,5 +1,5 @@
-//! Any interleaving of answers, lost answers, late and negative confirmations and kills, drawn from a seed: each event arrives, once where
-//! no answer was lost, and in its lane's order where one batch is out at a time.
+//! Any interleaving of answers, refusals, events that are not offered, halves, lost answers, late and negative confirmations, stops and kills,
+//! drawn from a seed: each event arrives, once where no answer was lost, and in its lane's order where one batch is out at a time.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::health::{Failure, Origin};
 use crate::model::{Cursor, Event, EventId, Form, IntegrationId, Sink, StreamId};
-use crate::output::{Batch, BatchLimits, Delivery, Rejection, Window};
+use crate::output::{Batch, BatchLimits, Delivery, Judge, Rejection, Window};
 use crate::status::Status;
 use crate::store::Store;
 
@@ -70,7 +70,12 @@ struct Receiver {
 
 /// Every seventh event is none that the receiver takes.
 fn is_bad(event: &(String, usize)) -> bool {
-    event.1 % 7 == 3
+    event.1 % 7 == 3 && !is_long(event)
+}
+
+/// Every eleventh is too long to be offered.
+fn is_long(event: &(String, usize)) -> bool {
+    event.1 % 11 == 5
 }
 
 fn failure(code: &str) -> Failure {
@@ -91,6 +96,19 @@ impl Output for Receiver {
             .iter()
             .map(|record| (batch.log().to_owned(), record.body_str().parse().unwrap()))
             .collect();
+        let withheld = events
+            .iter()
+            .enumerate()
+            .filter(|(_, event)| is_long(event));
+        let withheld = withheld.map(|(index, _)| Rejection {
+            index,
+            reason: "too long".to_owned(),
+            judge: Judge::Collector,
+        });
+        let withheld: Vec<_> = withheld.collect();
+        if !withheld.is_empty() {
+            return Delivery::withheld(withheld);
+        }
         let mut world = self.world.lock().unwrap();
         let prefix = usize::try_from(world.roll(events.len() as u64 + 1)).unwrap();
         let delivery = match world.roll(12) {
@@ -107,6 +125,7 @@ impl Output for Receiver {
                 let rejected = rejected.map(|(index, _)| Rejection {
                     index,
                     reason: "no".to_owned(),
+                    judge: Judge::Receiver,
                 });
                 Delivery {
                     rejected: rejected.collect(),
@@ -272,11 +291,16 @@ async fn run(seed: u64, window: Window, confirms: bool, events: usize) {
         }
     }
     let stored = store.snapshot().await.unwrap();
-    let bad = (0..events).filter(|n| is_bad(&(String::new(), *n))).count();
+    let count = |is: fn(&(String, usize)) -> bool| {
+        let events = (0..events).filter(|n| is(&(String::new(), *n)));
+        events.count() as u64
+    };
+    let (bad, long) = (count(is_bad), count(is_long));
     for ((_, lane), at) in &stored.positions {
         if lane.source().is_some() {
-            assert_eq!(at.rejected, bad as u64, "seed {seed}: {lane}");
-            assert_eq!(at.accepted, (events - bad) as u64, "seed {seed}: {lane}");
+            let found = (at.accepted, at.rejected, at.withheld);
+            let expected = (events as u64 - bad - long, bad, long);
+            assert_eq!(found, expected, "seed {seed}: {lane}");
         }
     }
     {
@@ -286,7 +310,7 @@ async fn run(seed: u64, window: Window, confirms: bool, events: usize) {
                 let event = (log.to_owned(), number);
                 let seen = world.seen.get(&event).copied().unwrap_or(0);
                 let uncertain = world.uncertain.get(&event).copied().unwrap_or(0);
-                let at_least = usize::from(!is_bad(&event));
+                let at_least = usize::from(!is_bad(&event) && !is_long(&event));
                 assert!(
                     (at_least..=at_least + uncertain).contains(&seen),
                     "seed {seed}: {event:?} arrived {seen} times, {uncertain} in doubt"

@@ -6,7 +6,7 @@ use super::window::{Fate, Part, Settled, Ticket};
 use crate::health::machine::Attempt;
 use crate::health::{Class, Failure, Origin, Outcome, Scope, lookup};
 use crate::model::{Form, LaneId, Position};
-use crate::output::{Batch, BatchLimits, Delivery, Output, Receipt, Rejection, Verdict};
+use crate::output::{Batch, BatchLimits, Delivery, Judge, Output, Receipt, Rejection, Verdict};
 use crate::store::{Ack, Aside, AsideEvent, ReadError, StoreError};
 
 /// So many events refused in a row mean that the requests are wrong, not the events: better to stop than to divert a whole stream.
@@ -73,7 +73,8 @@ impl<O: Output> Worker<O> {
         let mut all_refused = None;
         if delivery.accepted == 0 {
             for (index, aside) in std::mem::take(&mut cut.refused) {
-                lane.refused_in_a_row += 1;
+                // What is not offered says nothing of the requests.
+                lane.refused_in_a_row += u32::from(!aside.withheld);
                 if lane.refused_in_a_row > REFUSED_IN_A_ROW {
                     all_refused = Some(aside.reason);
                     break;
@@ -81,9 +82,14 @@ impl<O: Output> Worker<O> {
                 cut.refused.push((index, aside));
             }
         }
-        for (_, Aside { what, reason, .. }) in &cut.refused {
-            tracing::warn!(output = %self.id, lane = %id, event_id = what, reason,
-                "the receiver refused an event: it is put aside");
+        for (_, aside) in &cut.refused {
+            let (event_id, reason) = (&aside.what, &aside.reason);
+            if aside.withheld {
+                tracing::warn!(output = %self.id, lane = %id, event_id, reason, "an event is put aside");
+            } else {
+                tracing::warn!(output = %self.id, lane = %id, event_id, reason,
+                    "the receiver refused an event: it is put aside");
+            }
         }
         let says_nothing = delivery.accepted == 0 && delivery.rejected.is_empty();
         let mut filtered = delivery.filtered;
@@ -342,6 +348,7 @@ fn aside(batch: &Batch, rejection: &Rejection) -> Option<Aside> {
         what: record.id.to_string(),
         reason: rejection.reason.clone(),
         record: record.body_str().into_owned(),
+        withheld: rejection.judge == Judge::Collector,
         event: Some(AsideEvent {
             time: record.time,
             kind: record.kind.to_string(),

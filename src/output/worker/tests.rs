@@ -13,7 +13,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::health::{Failure, Origin};
 use crate::model::{Cursor, Event, EventId, Form, IntegrationId, Sink, StreamId};
-use crate::output::{Batch, BatchLimits, Delivery, Rejection};
+use crate::output::{Batch, BatchLimits, Delivery, Judge, Rejection};
 use crate::status::{Phase, Status};
 use crate::store::PositionRecord;
 use crate::store::Store;
@@ -187,6 +187,7 @@ async fn a_refused_event_in_an_accepted_run_was_counted_as_delivered_and_lost() 
         rejected: vec![Rejection {
             index: 1,
             reason: "no".to_owned(),
+            judge: Judge::Receiver,
         }],
         ..all(batch)
     })

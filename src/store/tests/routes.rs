@@ -166,6 +166,7 @@ async fn a_forgotten_integration_leaves_nothing_and_may_begin_anew() {
 fn refused(n: usize) -> Aside {
     Aside {
         what: EventId([7; 16]).to_string(),
+        withheld: false,
         reason: "the receiver said no".to_owned(),
         record: format!("{{\"n\":{n}}}"),
         event: Some(AsideEvent {

@@ -87,6 +87,39 @@ async fn a_token_without_acknowledgement_blocks_an_output_that_insists_and_no_ot
 }
 
 #[tokio::test]
+async fn an_answer_without_a_number_blocks_an_output_that_insists_and_repeats_its_batch_only_once()
+{
+    let bench = bench(acks(1, Confirms::After(0))).await;
+    configure(&bench, "ack = \"on\"\ncarry = [\"events\"]");
+    bench.handle.publish("two", "audit", "", 20).unwrap();
+    // The question after numbers is answered, as for a token that has acknowledgement, but no batch gets one.
+    let mute = bench.handle.answer(Target::Hec, Answer::hec(0));
+    let collector = bench.run(6_000);
+    collector.logged(&["hec/14", "blocked"]).await;
+    // Each look at the output is one event of the collector's own, not the batch.
+    bench
+        .until("four looks, an hour long", |handle| {
+            handle.hec().of_the_collector().len() >= 4
+        })
+        .await;
+    assert_eq!(
+        (bench.handle.hec().total(), bench.handle.hec().distinct()),
+        (20, 20)
+    );
+    bench.handle.clear(mute);
+    bench
+        .until("the batch, with a number", |handle| {
+            handle.hec().total() == 40
+        })
+        .await;
+    bench.handle.publish("two", "audit", "", 5).unwrap();
+    bench.until_all_arrived().await;
+    collector.stop().await;
+    assert_eq!(bench.handle.hec().duplicates(), 20);
+    bench.assert_no_violations();
+}
+
+#[tokio::test]
 async fn a_token_that_demands_a_channel_gets_one_though_acknowledgement_is_off() {
     let bench = bench(acks(1, Confirms::After(0))).await;
     configure(&bench, "ack = \"off\"");

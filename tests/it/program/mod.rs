@@ -10,6 +10,7 @@ mod harness;
 mod healing;
 mod hec;
 mod hec_tls;
+mod http;
 mod ledger;
 mod logs;
 mod memory;
