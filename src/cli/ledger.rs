@@ -89,8 +89,9 @@ fn show_streams<W: Write>(page: &mut Page<'_, W>, streams: &[StreamBooks]) -> io
             listed => format!("{}/{listed}", tally.files_fetched),
         };
         let counts = [tally.read, tally.stored, tally.known, tally.quarantined];
-        let [read, stored, known, aside] = counts.map(short);
-        let cells = [fit(&files, 11), read, stored, known, fit(&aside, 8)];
+        let [read, stored, known, aside] = counts;
+        let [read, stored, known] = [read, stored, known].map(|count| short(count, 10));
+        let cells = [fit(&files, 11), read, stored, known, short(aside, 8)];
         let cells = cells.each_ref().map(String::as_str);
         page.line(Tone::Plain, &row(split(stream).1, cells))?;
     }
@@ -102,32 +103,46 @@ fn show_output<W: Write>(page: &mut Page<'_, W>, lanes: &[OutputBooks]) -> io::R
         return Ok(());
     };
     page.blank()?;
-    let row = |name: &str, [accepted, refused, waiting, reaches]: [&str; 4]| {
+    let row = |name: &str, [accepted, refused, filtered, waiting, reaches]: [&str; 5]| {
         let name = fit(name, NAME);
-        format!("{name:<NAME$} {accepted:>10} {refused:>10} {waiting:>10} {reaches:>20}")
+        format!(
+            "{name:<NAME$} {accepted:>10} {refused:>7} {filtered:>8} {waiting:>8} {reaches:>16}"
+        )
     };
-    let head = ["ACCEPTED", "REFUSED", "WAITING", "REACHES TO (UTC)"];
+    let head = [
+        "ACCEPTED",
+        "REFUSED",
+        "FILTERED",
+        "WAITING",
+        "REACHES TO (UTC)",
+    ];
     let title = format!("{} to {}", split(&first.stream).0, first.output);
     page.line(Tone::Strong, &row(&title, head))?;
     for lane in lanes {
-        let [accepted, refused, waiting] = [lane.accepted, lane.rejected, lane.waiting].map(short);
-        let reaches = lane.reaches_to.map_or_else(|| "-".to_owned(), minute);
-        let cells = [&*accepted, &*refused, &*waiting, &*reaches];
+        let cells = [
+            short(lane.accepted, 10),
+            short(lane.rejected, 7),
+            short(lane.filtered, 8),
+            short(lane.waiting, 8),
+            lane.reaches_to.map_or_else(|| "-".to_owned(), minute),
+        ];
+        let cells = cells.each_ref().map(String::as_str);
         page.line(Tone::Plain, &row(split(&lane.stream).1, cells))?;
     }
     Ok(())
 }
 
-/// A number in ten columns.
-fn short(count: u64) -> String {
-    match count {
-        0..100_000_000 => show_count(count),
-        _ => fit(&format!("{} M", show_count(count / 1_000_000)), 10),
+/// A number in so many columns.
+fn short(count: u64, width: usize) -> String {
+    let whole = show_count(count);
+    if whole.chars().count() <= width {
+        return whole;
     }
+    fit(&format!("{} M", show_count(count / 1_000_000)), width)
 }
 
 fn minute(time: Timestamp) -> String {
-    time.calendar().strftime("%Y-%m-%d %H:%M:%S").to_string()
+    time.calendar().strftime("%Y-%m-%d %H:%M").to_string()
 }
 
 #[cfg(test)]

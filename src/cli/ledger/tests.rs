@@ -39,7 +39,7 @@ fn ledger() -> Ledger {
         accepted: 1200,
         rejected: 0,
         withheld: 0,
-        filtered: 0,
+        filtered: waiting / 10,
         skipped: 0,
         waiting,
         reaches_to: Some(NOW - Duration::from_mins(5)),
@@ -85,14 +85,14 @@ fn the_answer_comes_first_and_every_line_has_80_columns_at_most() {
     audit                                -      1 204      1 200          4        0
     siem-cg/impersonation pro… 95999/96000  123 456 M  123 456 M          0       12
 
-    acme-uk to archive           ACCEPTED    REFUSED    WAITING     REACHES TO (UTC)
-    audit                           1 200          0          7  2026-01-06 09:03:07
+    acme-uk to archive           ACCEPTED REFUSED FILTERED  WAITING REACHES TO (UTC)
+    audit                           1 200       0        0        7 2026-01-06 09:03
 
-    @collector to splunk         ACCEPTED    REFUSED    WAITING     REACHES TO (UTC)
-    alerts, heartbeats              1 200          0          0  2026-01-06 09:03:07
+    @collector to splunk         ACCEPTED REFUSED FILTERED  WAITING REACHES TO (UTC)
+    alerts, heartbeats              1 200       0        0        0 2026-01-06 09:03
 
-    acme-uk to splunk            ACCEPTED    REFUSED    WAITING     REACHES TO (UTC)
-    audit                           1 200          0      123 M  2026-01-06 09:03:07
+    acme-uk to splunk            ACCEPTED REFUSED FILTERED  WAITING REACHES TO (UTC)
+    audit                           1 200       0     12 M    123 M 2026-01-06 09:03
 
     acme-uk/audit: went back 1 time and fetched again what is after that place;
       repeats have their old event_id.
