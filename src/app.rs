@@ -2,6 +2,7 @@
 
 mod dead;
 mod face;
+mod report;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,14 +16,13 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{ControlError, Handler, Request, Server, socket_path, state_socket};
-use crate::ledger;
 use crate::mimecast::client::Limits;
-use crate::model::{IntegrationId, LaneId, OutputId, StreamId};
+use crate::model::{LaneId, StreamId};
 use crate::poll::{Budgets, Shared};
 use crate::settings::{Problem, Problems};
 use crate::signals::Signal;
-use crate::status::{ReplayReport, Report, SpoolReport, Status};
-use crate::store::{PositionRecord, Snapshot, Store, StoreError};
+use crate::status::{ReplayReport, Report, Status};
+use crate::store::{Snapshot, Store, StoreError};
 use crate::subject::Context;
 use crate::supervisor::{Order, PrepareError, ReplayWish, Supervisor, flatten, prepare};
 use crate::systemd::Manager;
@@ -100,20 +100,21 @@ pub async fn run(
     let (asks, mut asked) = mpsc::channel(1);
     let desk = Desk {
         context: context.clone(),
+        budgets: shared.budgets.clone(),
         spool_limit: config.spool.max_bytes,
         asks,
     };
     let mut face = Face::new(desk.clone());
     let plan = face.plan(page)?;
     face.apply(plan).await;
-    let (desk_of_control, stop) = (desk.clone(), control_stop.clone());
+    let (listening, stop) = (desk.clone(), control_stop.clone());
     services.spawn(async move {
-        control.run(desk_of_control, stop).await;
+        control.run(listening, stop).await;
         Ok(())
     });
-    let stop = control_stop.clone();
+    let (remembering, stop) = (desk.clone(), control_stop.clone());
     services.spawn(async move {
-        face::remember(desk, stop).await;
+        face::remember(remembering, stop).await;
         Ok(())
     });
 
@@ -163,7 +164,7 @@ pub async fn run(
                 supervisor.look_at_secrets().await?;
                 upkeep.look(&context).await?;
                 supervisor.look_at_left().await?;
-                manager.status(&log_status(&context, config.spool.max_bytes).await?);
+                manager.status(&log_status(&desk).await?);
             }
             _ = watchdog.tick() => match context.watchdog.overdue().filter(|_| !context.store.outbox().is_stalled()) {
                 None => manager.alive(),
@@ -261,6 +262,7 @@ struct Ask {
 #[derive(Clone, Debug)]
 struct Desk {
     context: Context,
+    budgets: Budgets,
     spool_limit: u64,
     asks: mpsc::Sender<Ask>,
 }
@@ -272,7 +274,7 @@ impl Handler for Desk {
                 serde_json::to_value(self.report().await?).map_err(|e| e.to_string())
             }
             Request::Ledger => {
-                let drawn_up = ledger::draw_up(&self.context.store, self.context.clock.now()).await;
+                let drawn_up = report::draw_up(&self.context).await;
                 let ledger = drawn_up.map_err(|_| STOPPING.to_owned())?;
                 serde_json::to_value(ledger).map_err(|e| e.to_string())
             }
@@ -320,7 +322,8 @@ impl Desk {
     async fn report(&self) -> Result<Report, String> {
         let stored = self.context.store.snapshot().await;
         let stored = stored.map_err(|_| STOPPING.to_owned())?;
-        Ok(report(&self.context, &stored, self.spool_limit))
+        let (context, budgets) = (&self.context, &self.budgets);
+        Ok(report::report(context, budgets, &stored, self.spool_limit))
     }
 
     async fn order(&self, order: Order) -> Result<serde_json::Value, String> {
@@ -329,69 +332,6 @@ impl Desk {
         asked.map_err(|_| STOPPING.to_owned())?;
         answer.await.map_err(|_| STOPPING.to_owned())?
     }
-}
-
-/// What the tasks say of themselves, with the counts of the store.
-fn report(context: &Context, stored: &Snapshot, spool_limit: u64) -> Report {
-    let status = &context.status;
-    status.spool(SpoolReport {
-        bytes: stored.spool_bytes,
-        limit: spool_limit,
-    });
-    let asides = stored.asides.values();
-    let waiting = asides.filter(|aside| aside.sent_again.is_none());
-    status.quarantined(waiting.map(|aside| aside.records).sum());
-    let mut outputs: BTreeMap<&OutputId, (PositionRecord, u64)> = BTreeMap::new();
-    for ((id, lane), at) in &stored.positions {
-        let events = stored.lanes.get(lane).map_or(0, |lane| lane.events);
-        let (sum, backlog) = outputs.entry(id).or_default();
-        sum.accepted += at.accepted;
-        sum.rejected += at.rejected;
-        sum.withheld += at.withheld;
-        sum.filtered += at.filtered;
-        if !stored.left_behind.contains(&(id.clone(), lane.clone())) {
-            *backlog += events.saturating_sub(at.passed);
-        }
-    }
-    let mut waiting: BTreeMap<IntegrationId, BTreeMap<&OutputId, u64>> = BTreeMap::new();
-    for ((output, lane), at) in &stored.positions {
-        let events = stored.lanes.get(lane).map_or(0, |lane| lane.events);
-        let is_left = stored.left_behind.contains(&(output.clone(), lane.clone()));
-        if let Some(stream) = lane.source().filter(|_| !is_left) {
-            let outputs = waiting.entry(stream.integration).or_default();
-            *outputs.entry(output).or_default() += events.saturating_sub(at.passed);
-        }
-    }
-    let mut report = status.report(context.clock.now());
-    for integration in &mut report.integrations {
-        let most = waiting
-            .get(&integration.name)
-            .and_then(|outputs| outputs.values().max());
-        integration.backlog_events = most.copied().unwrap_or(0);
-        for stream in &mut integration.streams {
-            let id = StreamId::new(&integration.name, &stream.log, &stream.event_type);
-            if let Some(record) = stored.streams.get(&id.to_string()) {
-                stream.events = record.events;
-                stream.bytes = record.bytes;
-                stream.quarantined = record.quarantined;
-                stream.newest = record.newest;
-                let kept = stream.retention_seconds.map(Duration::from_secs);
-                let since = record.unfetched_since(report.now);
-                stream.kept_until = since.zip(kept).map(|(since, kept)| since + kept);
-            }
-        }
-    }
-    for output in &mut report.outputs {
-        if let Some((sum, backlog)) = outputs.get(&output.name) {
-            output.accepted = sum.accepted;
-            output.rejected = sum.rejected;
-            output.withheld = sum.withheld;
-            output.filtered = sum.filtered;
-            output.backlog_events = *backlog;
-        }
-    }
-    status.complete(&mut report);
-    report
 }
 
 /// The replays that are not over, the streams of one together.
@@ -443,9 +383,9 @@ fn replays(stored: &Snapshot) -> Vec<ReplayReport> {
 }
 
 /// The line a minute by which a reader of the log sees that all is well, or what is not; gives its sentence.
-async fn log_status(context: &Context, spool_limit: u64) -> Result<String, StoreError> {
-    let stored = context.store.snapshot().await?;
-    let report = report(context, &stored, spool_limit);
+async fn log_status(desk: &Desk) -> Result<String, StoreError> {
+    let stored = desk.context.store.snapshot().await?;
+    let report = report::report(&desk.context, &desk.budgets, &stored, desk.spool_limit);
     let stored_events: u64 = stored.streams.values().map(|stream| stream.events).sum();
     let backlog: u64 = report
         .outputs

@@ -87,6 +87,11 @@ pub async fn draw_up(store: &Store, now: Timestamp) -> Result<Ledger, StoreError
     let stored = store.snapshot().await?;
     let mut fronts = Fronts::new();
     for (key, at) in &stored.positions {
+        let lane = stored.lanes.get(&key.1);
+        if lane.is_none_or(|lane| lane.end == at.position) {
+            // Nothing is ahead.
+            continue;
+        }
         if let Some(ahead) = store.outbox().ahead(&key.1, at.position).await {
             fronts.insert(key.clone(), ahead);
         }

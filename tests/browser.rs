@@ -20,6 +20,8 @@ mod prometheus;
 
 use std::time::Duration;
 
+#[cfg(feature = "full-tests")]
+use mimecast_collector::simulator::Options;
 use mimecast_collector::simulator::{Account, Answer, Fault, Target};
 use serde_json::json;
 
@@ -34,8 +36,11 @@ const HOSTILE: &str = "<img src=x onerror=document.title='owned'><script>alert(1
 /// A running collector with a page, and its address.
 async fn collector(bench: &Bench, scale: u32) -> (Program, String) {
     let accounts = [Account::v1("one"), Account::v2("two")];
-    let integrations =
-        accounts.map(|account| bench.integration(&account, "[\"audit\", \"ttp-url\", \"dlp\"]"));
+    let integrations = accounts.map(|account| {
+        let logs = "[\"audit\", \"ttp-url\", \"dlp\"]";
+        let quota = "[integration.log.audit]\nquota = \"5000/15m\"\n";
+        bench.integration(&account, logs) + quota
+    });
     bench.configure(&integrations, "[status]\nlisten = \"127.0.0.1:0\"\n");
     let collector = bench.run(scale);
     let line = collector.logged(&["the status page is served"]).await;
@@ -60,6 +65,53 @@ async fn the_page_shows_what_happens_within_seconds_and_asks_nobody_else() {
             "a sentence that all is well",
             "level() === 'ok' && text('#sentence').startsWith('No data is at risk')",
         )
+        .await;
+
+    // What is counted, and what may still be asked.
+    browser
+        .until("the ledger", "text('#balance') === 'The ledger balances'")
+        .await;
+    browser
+        .until(
+            "its sums",
+            "/Records read80/.test(text('#totals')) && /^splunk80/.test(text('#at-outputs tbody'))",
+        )
+        .await;
+    browser
+        .run("document.querySelectorAll('#list summary, #outputs summary').forEach((node) => node.click())")
+        .await;
+    browser
+        .until(
+            "the last request's id",
+            "[...document.querySelectorAll('#list td.mono')].some((cell) => /^[0-9a-f-]{36}$/.test(cell.textContent))",
+        )
+        .await;
+    browser
+        .until(
+            "calls left",
+            "/\\d of 5.000 in 15 min/.test(text('#list .rates'))",
+        )
+        .await;
+    browser
+        .until(
+            "time left",
+            "/audit.*[1-9]\\d* d/.test(text('#list tbody tr'))",
+        )
+        .await;
+    browser
+        .until(
+            "an output's facts",
+            "text('#outputs .inside').includes('Dead letters0')",
+        )
+        .await;
+    browser
+        .until(
+            "an output's plots",
+            "[...document.querySelectorAll('#outputs .line')].filter((line) => line.getAttribute('d').includes('L')).length === 3",
+        )
+        .await;
+    browser
+        .run("document.querySelectorAll('#list summary, #outputs summary').forEach((node) => node.click())")
         .await;
 
     // A lock-out.
@@ -131,8 +183,7 @@ async fn the_page_shows_what_happens_within_seconds_and_asks_nobody_else() {
     browser
         .within(SOON, "a backlog", "/Waiting[1-9]/.test(text('#outputs'))")
         .await;
-    assert_eq!(browser.run("return document.images.length").await, 0);
-    assert_ne!(browser.run("return document.title").await, "owned");
+    assert_no_markup(&browser).await;
     for (name, width, height, scheme) in [
         ("light", 1280, 1150, "light"),
         ("dark", 1280, 1150, "dark"),
@@ -163,6 +214,33 @@ async fn the_page_shows_what_happens_within_seconds_and_asks_nobody_else() {
             "level() === 'ok' && text('#changes').includes('recovered from 418/0001')",
         )
         .await;
+    // Events that the receiver refuses for good, in hostile words.
+    let answer = json!({ "text": HOSTILE, "code": 6, "invalid-event-number": 0 }).to_string();
+    bench
+        .handle
+        .script(Fault::answer(Target::Hec, Answer::raw(400, "application/json", &answer)).once());
+    bench.handle.publish("one", "audit", "", 1).unwrap();
+    let shown = format!(
+        "text('#letters tbody').includes({}) && text('#letters-count').startsWith('1 dead letter')",
+        json!(HOSTILE)
+    );
+    bench
+        .until("the refusal", |h| {
+            h.requests().iter().any(|r| r.status == Some(400))
+        })
+        .await;
+    browser.within(SOON, "the dead letter", &shown).await;
+    assert_no_markup(&browser).await;
+    let sent = bench.ended(&["dead-letters", "resend", "1"]).await;
+    assert_eq!(sent.code, Some(0), "{}", sent.err);
+    browser
+        .within(
+            SOON,
+            "that it was sent again",
+            "text('#letters tbody').includes('sent again')",
+        )
+        .await;
+    bench.until_all_arrived().await;
     browser.until("the plots", "[...document.querySelectorAll('#day .line')].every((line) => line.getAttribute('d').includes('L'))").await;
     browser
         .run("document.querySelector('#list summary').click()")
@@ -187,6 +265,15 @@ async fn the_page_shows_what_happens_within_seconds_and_asks_nobody_else() {
     assert_eq!(foreign, Vec::<String>::new());
     browser.stop().await;
     collector.stop().await;
+}
+
+/// That nothing hostile has become anything but text.
+async fn assert_no_markup(browser: &Browser) {
+    assert_eq!(browser.run("return document.images.length").await, 0);
+    let scripts =
+        "return document.scripts.length === document.head.querySelectorAll('script[src]').length";
+    assert_eq!(browser.run(scripts).await, true);
+    assert_ne!(browser.run("return document.title").await, "owned");
 }
 
 #[tokio::test]
@@ -217,6 +304,100 @@ async fn prometheus_scrapes_the_metrics_and_evaluates_the_rules() {
         prometheus::agrees(&url, bench.folder.path()),
     )
     .await;
+    collector.stop().await;
+}
+
+/// How long an answer takes, in milliseconds: the median and the longest of some.
+#[cfg(feature = "full-tests")]
+async fn times(url: &str) -> [u128; 2] {
+    use mimecast_collector::clock::Clock;
+    use mimecast_collector::http::{Connection, Purpose, client};
+    let clock = Clock::system();
+    let client = client(&Connection::default(), Purpose::Objects).unwrap();
+    let mut times = Vec::new();
+    let mut bytes = 0;
+    for _ in 0..21 {
+        let began = clock.monotonic();
+        let answer = client.get(url).send().await.unwrap();
+        bytes = answer.bytes().await.unwrap().len();
+        times.push((clock.monotonic() - began).as_millis());
+    }
+    times.sort_unstable();
+    let figures = [times[10], times[20]];
+    println!("{url}: {bytes} bytes, median and longest in ms {figures:?}");
+    figures
+}
+
+#[cfg(feature = "full-tests")]
+#[tokio::test]
+async fn a_thousand_integrations_are_answered_within_200_ms_and_found_by_name_page_and_trouble() {
+    const ALL: usize = 1_000;
+    let accounts: Vec<_> = (0..ALL)
+        .map(|n| Account::v2(&format!("tenant-{n:04}")))
+        .collect();
+    let bench = Bench::with(Options {
+        accounts: accounts.clone(),
+        ..Options::default()
+    })
+    .await;
+    let integration = |account| bench.integration(account, "[\"siem-cg\", \"audit\"]");
+    let integrations: Vec<_> = accounts.iter().map(integration).collect();
+    bench.configure(&integrations, "[status]\nlisten = \"127.0.0.1:0\"\n");
+    let expired = Fault::answer(Target::Api, Answer::expired_key()).of("tenant-0777");
+    bench.handle.script(expired);
+    let collector = bench.run(1);
+    let line = collector.logged(&["the status page is served"]).await;
+    let (_, url) = line.split_once("url=").unwrap();
+    let url = url.trim().trim_matches('"').to_owned();
+    collector.logged(&["INFO", "running"]).await;
+    let all_asked = |handle: &mimecast_collector::simulator::Handle| {
+        let paths = handle.requests();
+        paths.iter().filter(|r| r.status == Some(200)).count() >= 12 * (ALL - 1)
+    };
+    bench.handle.until(all_asked).await;
+
+    for part in [
+        "",
+        "metrics",
+        "api/v1/status?order=troubled&from=0&count=25",
+    ] {
+        let [median, _] = times(&format!("{url}{part}")).await;
+        assert!(median <= 200, "/{part} takes {median} ms");
+    }
+    times(&format!("{url}api/v1/status")).await;
+
+    let browser = Browser::start(bench.folder.path()).await;
+    browser.look(1280, 1500, "light").await;
+    browser.open(&url).await;
+    let first = "document.querySelector('#list .name span').textContent";
+    let shown = "document.querySelectorAll('#list > .item').length";
+    browser
+        .until(
+            "the first page, trouble first",
+            &format!(
+                "{shown} === 25 && text('#at') === 'Page 1 of 40' && {first} === 'tenant-0777'"
+            ),
+        )
+        .await;
+    browser.screenshot("thousand").await;
+    browser
+        .run("document.getElementById('forth').click()")
+        .await;
+    browser
+        .within(
+            SOON,
+            "the second page",
+            &format!(
+                "{shown} === 25 && text('#at') === 'Page 2 of 40' && {first} === 'tenant-0024'"
+            ),
+        )
+        .await;
+    let filter = "const field = document.getElementById('filter'); field.value = 'TENANT-050'; field.dispatchEvent(new Event('input'));";
+    browser.run(filter).await;
+    browser
+        .within(SOON, "what the filter leaves", &format!("{shown} === 10 && {first} === 'tenant-0500' && text('#count').startsWith('10 integrations of')"))
+        .await;
+    browser.stop().await;
     collector.stop().await;
 }
 

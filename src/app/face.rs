@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Desk;
+use super::report::draw_up;
 use crate::model::Timestamp;
 use crate::status::{History, Report, Whose};
 use crate::web::{Prepared, Reporter, Server, WebError};
@@ -120,16 +121,22 @@ impl Reporter for Window {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Takes down each minute as it ends, and dates each change of state as it happens, until `stop`.
+/// Draws up the ledger at once and each minute, takes down each minute as it ends, and dates each change of state as it happens, until `stop`.
 pub(super) async fn remember(desk: Desk, stop: CancellationToken) {
     let (status, clock) = (&desk.context.status, &desk.context.clock);
     let mut changes = status.changes();
+    // The store closes when the program stops; then there is nothing more to remember.
+    if draw_up(&desk.context).await.is_err() {
+        return;
+    }
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             Ok(()) = changes.changed() => status.stamp(clock.now()),
             () = clock.sleep_until(next_minute(clock.now())) => {
-                // The store closes when the program stops; then there is nothing more to remember.
+                if draw_up(&desk.context).await.is_err() {
+                    return;
+                }
                 let Ok(report) = desk.report().await else { return };
                 status.remember(&report);
             }

@@ -62,6 +62,19 @@ pub struct Budget {
     streams: BTreeMap<StreamId, Share>,
 }
 
+/// What may still be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Calls that may be made now.
+    pub calls: u32,
+    /// Of how many in a window; `None` if only the server counts, and does not say.
+    pub limit: Option<u32>,
+    /// The length of a window by our own count.
+    pub window: Option<Duration>,
+    /// When there are more; `None` if all are left.
+    pub more_at: Option<Timestamp>,
+}
+
 /// What a stream is entitled to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
@@ -148,6 +161,41 @@ impl Budget {
         Some((*first, *last, used))
     }
 
+    /// What is left at `now`, by our count and the server's word; `None` where neither knows a bound.
+    pub fn remaining(&mut self, now: Timestamp) -> Option<Left> {
+        self.settle(now);
+        let own = self.quota.map(|quota| {
+            let limit = self.limit_of(quota);
+            let used = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+            let first = self.calls.front();
+            Left {
+                calls: limit.saturating_sub(used),
+                limit: Some(limit),
+                window: Some(quota.window),
+                more_at: first.map(|(called, _)| *called + self.window()),
+            }
+        });
+        match (own, self.left) {
+            (Some(own), Some((calls, until))) if calls < own.calls => Some(Left {
+                calls,
+                more_at: Some(until),
+                ..own
+            }),
+            (None, Some((calls, until))) => Some(Left {
+                calls,
+                limit: self.limit,
+                window: None,
+                more_at: Some(until),
+            }),
+            (own, _) => own,
+        }
+    }
+
+    /// The streams that ask this function.
+    pub fn streams(&self) -> impl Iterator<Item = &StreamId> {
+        self.streams.keys()
+    }
+
     /// Forgets what lies behind. What lies ahead was counted by a clock that has gone back since: it is taken for now.
     fn settle(&mut self, now: Timestamp) {
         let window = self.window();
@@ -173,13 +221,16 @@ impl Budget {
             .map_or(Duration::ZERO, |quota| quota.window + ON_ITS_WAY)
     }
 
+    /// Calls in a window: the server's word, if that is less than ours.
+    fn limit_of(&self, quota: Quota) -> u32 {
+        let limit = self.limit.unwrap_or(quota.calls);
+        limit.min(quota.calls).max(1)
+    }
+
     /// When a stream may call by our own count.
     fn own(&self, stream: &StreamId, now: Timestamp) -> Timestamp {
         let Some(quota) = self.quota else { return now };
-        let limit = self
-            .limit
-            .map_or(quota.calls, |limit| limit.min(quota.calls));
-        let limit = usize::try_from(limit.max(1)).unwrap_or(usize::MAX);
+        let limit = usize::try_from(self.limit_of(quota)).unwrap_or(usize::MAX);
         let mut used = self.calls.len();
         let mut shares = self.unused_shares(limit, quota.window);
         let mut at = now;
@@ -319,6 +370,49 @@ mod tests {
         budget.tell(said, at(0));
         budget.take(&stream("a"), at(0)).unwrap();
         assert_eq!(budget.take(&stream("a"), at(0)), Err(at(60)));
+    }
+
+    #[test]
+    fn what_is_left_is_the_lesser_of_our_count_and_the_servers_word() {
+        let left = |calls, limit, window, more_at: Option<i64>| {
+            Some(Left {
+                calls,
+                limit,
+                window,
+                more_at: more_at.map(at),
+            })
+        };
+        let mut budget = budget(50, &["a"]);
+        let quarter = Some(QUARTER);
+        assert_eq!(
+            budget.remaining(at(0)),
+            left(50, Some(50), quarter, None),
+            "nothing was called"
+        );
+        budget.take(&stream("a"), at(0)).unwrap();
+        assert_eq!(
+            budget.remaining(at(9)),
+            left(49, Some(50), quarter, Some(901))
+        );
+        let said = |remaining| Allowance {
+            remaining: Some(remaining),
+            ..Allowance::default()
+        };
+        budget.tell(said(7), at(10));
+        assert_eq!(
+            budget.remaining(at(10)),
+            left(7, Some(50), quarter, Some(70))
+        );
+        budget.tell(said(1_000), at(10));
+        assert_eq!(
+            budget.remaining(at(10)),
+            left(49, Some(50), quarter, Some(901))
+        );
+        assert_eq!(budget.remaining(at(901)), left(50, Some(50), quarter, None));
+        let mut unbound = Budget::default();
+        assert_eq!(unbound.remaining(at(0)), None);
+        unbound.tell(said(3), at(0));
+        assert_eq!(unbound.remaining(at(0)), left(3, None, None, Some(60)));
     }
 
     #[test]

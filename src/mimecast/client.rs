@@ -322,8 +322,19 @@ impl Client {
             Ok(request) => self.http.api.execute(request).await,
             Err(error) => Err(error),
         };
-        let response = sent.map_err(|e| refuse(gate, transport_failure(&e, &call.endpoint)))?;
+        let response = match sent {
+            Ok(response) => response,
+            Err(error) => {
+                call.sent_id.iter().for_each(|id| gate.requested(id));
+                return Err(refuse(gate, transport_failure(&error, &call.endpoint)));
+            }
+        };
         let answer = self.head(call, response);
+        answer
+            .0
+            .request_id()
+            .iter()
+            .for_each(|id| gate.requested(id));
         // A refusal tells the time as well as any other answer.
         if let Some(theirs) = answer.0.server_time() {
             let received = answer.0.received.as_millis();

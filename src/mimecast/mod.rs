@@ -101,6 +101,11 @@ pub trait Gate: Clone + Send + Sync + 'static {
         let _ = (path, said);
     }
 
+    /// Hears by which id Mimecast's support finds a request that was answered, or that nobody answered.
+    fn requested(&self, id: &str) {
+        let _ = id;
+    }
+
     /// Hears of a failure the moment it is read, before anyone acts on it. One of the credential is the one that the fetch then ends
     /// with.
     fn failed(&self, failure: &Failure);

@@ -12,6 +12,7 @@ use crate::health::{Failure, Scope, lookup};
 use crate::mimecast::budget::Allowance;
 use crate::mimecast::{FetchError, Gate};
 use crate::model::StreamId;
+use crate::status::{LastRequest, Status};
 
 /// The gate of one integration.
 #[derive(Clone, Debug)]
@@ -23,6 +24,7 @@ pub(super) struct PollGate {
     requests: Arc<Semaphore>,
     purse: Purse,
     clock: Clock,
+    status: Status,
 }
 
 /// The gate as one fetch passes it; clones are the same.
@@ -38,13 +40,19 @@ pub(super) struct FetchGate {
 
 impl PollGate {
     /// An open gate. `requests` bounds the requests that are out, over all integrations; `purse` the calls of each function.
-    pub(super) fn new(requests: Arc<Semaphore>, purse: Purse, clock: Clock) -> Self {
+    pub(super) fn new(
+        requests: Arc<Semaphore>,
+        purse: Purse,
+        clock: &Clock,
+        status: &Status,
+    ) -> Self {
         Self {
             allowed: Arc::new(AtomicBool::new(true)),
             unjudged: Arc::default(),
             requests,
             purse,
-            clock,
+            clock: clock.clone(),
+            status: status.clone(),
         }
     }
 
@@ -117,6 +125,19 @@ impl Gate for FetchGate {
         gate.purse.tell(&path.into(), said, gate.clock.now());
     }
 
+    fn requested(&self, id: &str) {
+        // Only live streams are shown.
+        if self.stream.replay.is_none() {
+            let last = LastRequest {
+                at: self.gate.clock.now(),
+                id: id.to_owned(),
+            };
+            self.gate
+                .status
+                .stream(&self.stream, |stream| stream.last_request = Some(last));
+        }
+    }
+
     fn failed(&self, failure: &Failure) {
         let concerns_all = lookup(failure).scope == Scope::Credential;
         if concerns_all && !self.shut.swap(true, Ordering::SeqCst) {
@@ -127,6 +148,7 @@ impl Gate for FetchGate {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use super::super::Budgets;
@@ -142,7 +164,8 @@ mod tests {
 
     fn gate(clock: Clock) -> PollGate {
         let purse = Budgets::default().of(&Fingerprint::of(b"key", &["secret"]));
-        PollGate::new(Arc::new(Semaphore::new(1)), purse, clock)
+        let status = Status::new(Path::new("/x"), clock.now());
+        PollGate::new(Arc::new(Semaphore::new(1)), purse, &clock, &status)
     }
 
     fn open() -> PollGate {
@@ -196,6 +219,22 @@ mod tests {
         assert!(gate.for_fetch(&stream(), None).pass().await.is_ok());
         gate.allow(false);
         assert!(gate.for_fetch(&stream(), None).pass().await.is_err());
+    }
+
+    #[test]
+    fn the_last_request_of_a_live_stream_is_told_by_its_id_and_a_replays_is_not() {
+        let gate = open();
+        for id in ["r1", "r2"] {
+            gate.for_fetch(&stream(), None).requested(id);
+        }
+        gate.for_fetch(&stream().replayed(1), None).requested("r3");
+        let told = gate.status.report(Timestamp::from_millis(0));
+        let streams = &told.integrations[0].streams;
+        let last = streams[0].last_request.as_ref();
+        assert_eq!(
+            (streams.len(), last.map(|r| r.id.as_str())),
+            (1, Some("r2"))
+        );
     }
 
     #[tokio::test]

@@ -116,7 +116,7 @@ impl<S: Source> Poller<S> {
         restore(&purse, &streams, now);
         Self {
             credential: load(format!("credential {id}"), None),
-            gate: PollGate::new(requests, purse.clone(), context.clock.clone()),
+            gate: PollGate::new(requests, purse.clone(), &context.clock, &context.status),
             purse,
             pause: Pause::load(stored, Paused::Integration, id.as_str()),
             heartbeat: Heartbeat::new(config, stored, now),

@@ -4,11 +4,12 @@
 //! outlive a reload.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::mimecast::budget::{Allowance, Budget, Share};
 use crate::model::{IntegrationId, StreamId, Timestamp};
 use crate::secret::Fingerprint;
+use crate::status::RateReport;
 use crate::store::Calls;
 
 /// The budgets of all credentials; clones are the same.
@@ -32,29 +33,46 @@ impl Budgets {
             credential: credential.to_string(),
         }
     }
+
+    /// What each integration may still call, by the path of the function; those with the same credential are told the same.
+    #[must_use]
+    pub fn left(&self, now: Timestamp) -> BTreeMap<IntegrationId, BTreeMap<String, RateReport>> {
+        let mut told: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for ((_, path), budget) in self.lock().iter_mut() {
+            let Some(left) = budget.remaining(now) else {
+                continue;
+            };
+            let rate = RateReport {
+                left: left.calls,
+                limit: left.limit,
+                window_s: left.window.map(|window| window.as_secs()),
+                more_at: left.more_at,
+            };
+            for stream in budget.streams() {
+                let of_integration = told.entry(stream.integration.clone()).or_default();
+                of_integration.insert(path.to_string(), rate);
+            }
+        }
+        told
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Budget>> {
+        // A budget is whole after each of its functions, so a panic elsewhere leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Purse {
     /// Forgets the streams of an integration, which may have been configured otherwise.
     pub(super) fn leave(&self, integration: &IntegrationId) {
-        let mut budgets = self
-            .budgets
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for budget in budgets.values_mut() {
+        for budget in self.budgets.lock().values_mut() {
             budget.leave(|stream| stream.integration == *integration);
         }
     }
 
     /// Forgets one stream.
     pub(super) fn forget(&self, gone: &StreamId) {
-        let mut budgets = self
-            .budgets
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for budget in budgets.values_mut() {
+        for budget in self.budgets.lock().values_mut() {
             budget.leave(|stream| stream == gone);
         }
     }
@@ -103,14 +121,8 @@ impl Purse {
     }
 
     fn with<T>(&self, path: &Arc<str>, work: impl FnOnce(&mut Budget) -> T) -> T {
-        // A budget is whole after each of its functions, so a panic elsewhere leaves nothing half done.
-        let mut budgets = self
-            .budgets
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
         let key = (self.credential.clone(), Arc::clone(path));
-        work(budgets.entry(key).or_default())
+        work(self.budgets.lock().entry(key).or_default())
     }
 }
 
@@ -144,5 +156,15 @@ mod tests {
         assert!(take("one", "x").is_ok());
         assert!(take("two", "x").is_err());
         assert!(take("three", "y").is_ok());
+        // People are told by the names that they know, of the same calls.
+        let told = budgets.left(now);
+        let left = |name| told[&IntegrationId::new(name).unwrap()]["/a"];
+        let rate = RateReport {
+            left: 0,
+            limit: Some(1),
+            window_s: Some(60),
+            more_at: Some(now + Duration::from_secs(61)),
+        };
+        assert_eq!([left("one"), left("two"), left("three")], [rate; 3]);
     }
 }

@@ -39,6 +39,7 @@ pub(super) struct Changes {
     new: VecDeque<Change>,
     /// Oldest first.
     stamped: VecDeque<Change>,
+    count: u64,
 }
 
 impl Changes {
@@ -57,6 +58,7 @@ impl Changes {
         } else {
             after
         };
+        self.count += 1;
         push(
             &mut self.new,
             Change {
@@ -76,6 +78,11 @@ impl Changes {
         while let Some(change) = self.new.pop_front() {
             push(&mut self.stamped, Change { at: now, ..change });
         }
+    }
+
+    /// How many changes there were.
+    pub(super) const fn count(&self) -> u64 {
+        self.count
     }
 
     /// The changes that are remembered, the newest first.
@@ -141,6 +148,7 @@ mod tests {
         changes.stamp(Timestamp::from_millis(0));
         let kept = changes.newest_first();
         assert_eq!(kept.len(), KEPT);
+        assert_eq!(changes.count(), 3 * KEPT as u64);
         assert_eq!(kept[0].key, Some((3 * KEPT - 1).to_string()));
     }
 }

@@ -127,7 +127,8 @@ impl Sample {
     fn of_output(output: &OutputReport) -> Self {
         Self {
             counted: output.accepted,
-            lag: output.backlog_age_s.map(Duration::from_secs),
+            // Where nothing waits, nothing has waited for long.
+            lag: Some(Duration::from_secs(output.backlog_age_s.unwrap_or(0))),
             backlog: output.backlog_events,
         }
     }

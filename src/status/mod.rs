@@ -6,8 +6,10 @@
 //! decides by it, so it may be a moment behind.
 
 mod changes;
+mod dead;
 mod history;
 mod latency;
+mod ledger;
 mod replay;
 mod report;
 mod summary;
@@ -20,11 +22,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 pub use changes::Change;
+pub use dead::{DeadLetter, DeadLetters};
 pub use history::{History, Whose};
 pub use latency::Latency;
+pub use ledger::{Counts, LedgerReport};
 pub use replay::ReplayReport;
 pub use report::{
-    Condition, IntegrationReport, OutputReport, Phase, Report, SpoolReport, StreamReport,
+    Condition, IntegrationReport, LastRequest, OutputReport, Phase, RateReport, Report,
+    SpoolReport, StreamReport,
 };
 pub use summary::{Level, Summary};
 
@@ -46,6 +51,7 @@ struct Board {
     outputs: BTreeMap<OutputId, OutputReport>,
     spool: SpoolReport,
     quarantined: u64,
+    ledger: LedgerReport,
     changes: changes::Changes,
     history: history::Rings,
     waiting: BTreeMap<OutputId, waiting::Marks>,
@@ -167,15 +173,22 @@ impl Status {
         self.board().history.of(whose)
     }
 
-    /// Fills in what follows from the counts of a report, when these are in: how far each integration is behind, how long
-    /// the oldest event has waited for each output, and the sentence that says so.
+    /// Fills in what follows from the counts of a report, when these are in: how far each integration is behind, how much time
+    /// there is for each stream, the sums of the ledger, how long the oldest event has waited for each output, and the
+    /// sentence that says so.
     pub fn complete(&self, report: &mut Report) {
         for integration in &mut report.integrations {
             let behind = integration.behind(report.now);
             integration.behind_s = behind.map(|behind| behind.as_secs());
+            for stream in &mut integration.streams {
+                let left = stream.retention_left(report.now);
+                stream.retention_left_s = left.map(|left| left.as_secs());
+                report.ledger.totals.add(&stream.counts);
+            }
         }
         let board = self.board();
         for output in &mut report.outputs {
+            output.dead_letters = report.dead_letters.waiting(&output.name);
             let since = match board.waiting.get(&output.name) {
                 Some(marks) => marks.oldest(output),
                 None => None,
@@ -183,7 +196,7 @@ impl Status {
             output.backlog_age_s = (output.backlog_events > 0)
                 .then(|| report.now.since(since.unwrap_or(self.started)).as_secs());
         }
-        report.summary = summary::of(&report.integrations, &report.outputs, report.now);
+        report.summary = summary::of(&report.integrations, &report.outputs, &report.ledger, report.now);
     }
 
     /// Forgets an integration and its streams, once its task has ended.
@@ -206,6 +219,11 @@ impl Status {
         self.board().quarantined = records;
     }
 
+    /// Says whether the books balance.
+    pub fn ledger(&self, ledger: LedgerReport) {
+        self.board().ledger = ledger;
+    }
+
     /// Everything as it stands at `now`.
     #[must_use]
     pub fn report(&self, now: Timestamp) -> Report {
@@ -226,12 +244,15 @@ impl Status {
             state_dir: self.state_dir.display().to_string(),
             started: self.started,
             now,
-            summary: summary::of(&integrations, &outputs, now),
+            summary: summary::of(&integrations, &outputs, &board.ledger, now),
             integrations,
             outputs,
             spool: board.spool,
             quarantined: board.quarantined,
             changes: board.changes.newest_first(),
+            changes_count: board.changes.count(),
+            ledger: board.ledger.clone(),
+            dead_letters: DeadLetters::default(),
         }
     }
 

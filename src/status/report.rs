@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Latency, Summary};
+use super::{Change, Counts, DeadLetters, Latency, LedgerReport, Summary};
 use crate::model::{IntegrationId, OutputId, StreamId, Timestamp};
 
 /// Everything that is known at one moment.
@@ -34,6 +34,15 @@ pub struct Report {
     /// The recent changes of state, the newest first.
     #[serde(default)]
     pub changes: Vec<Change>,
+    /// How many there were since the start of the program.
+    #[serde(default)]
+    pub changes_count: u64,
+    /// Whether all that came in is accounted for.
+    #[serde(default)]
+    pub ledger: LedgerReport,
+    /// What was put aside.
+    #[serde(default)]
+    pub dead_letters: DeadLetters,
 }
 
 impl Report {
@@ -125,6 +134,9 @@ pub struct IntegrationReport {
     pub condition: Condition,
     /// How what the vendor counts calls of is doing, by name.
     pub resources: BTreeMap<String, Condition>,
+    /// What it may still ask of each of these, and of those that have no condition of their own, where a bound is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rates: BTreeMap<String, RateReport>,
     /// Events of its streams that wait for the output that has the most of them to take.
     #[serde(default)]
     pub backlog_events: u64,
@@ -146,6 +158,7 @@ impl IntegrationReport {
             api: String::new(),
             condition: Condition::default(),
             resources: BTreeMap::new(),
+            rates: BTreeMap::new(),
             backlog_events: 0,
             behind_s: None,
             streams: Vec::new(),
@@ -180,6 +193,31 @@ impl IntegrationReport {
     }
 }
 
+/// How often a function of the API may still be called with a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateReport {
+    /// Calls that may be made now.
+    pub left: u32,
+    /// Of how many in a window, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// The window in seconds, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_s: Option<u64>,
+    /// When there are more; `None` if all are left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_at: Option<Timestamp>,
+}
+
+/// A request to Mimecast.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRequest {
+    /// When it was over.
+    pub at: Timestamp,
+    /// By which id Mimecast's support finds it.
+    pub id: String,
+}
+
 /// What is said of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamReport {
@@ -203,6 +241,15 @@ pub struct StreamReport {
     /// For how many seconds Mimecast keeps the log; `None` for lists of what is there now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_seconds: Option<u64>,
+    /// Seconds until [`StreamReport::kept_until`]; 0 when it has passed, `None` also for a log that the account does not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_left_s: Option<u64>,
+    /// Its last request that was answered, or that nobody answered, since the start of the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_request: Option<LastRequest>,
+    /// What came in and what became of it.
+    #[serde(default)]
+    pub counts: Counts,
     /// Events stored so far.
     pub events: u64,
     /// Their bytes.
@@ -235,6 +282,9 @@ impl StreamReport {
             next: None,
             kept_until: None,
             retention_seconds: None,
+            retention_left_s: None,
+            last_request: None,
+            counts: Counts::default(),
             events: 0,
             bytes: 0,
             quarantined: 0,
@@ -252,6 +302,15 @@ impl StreamReport {
         let full = self.failures.len() >= FAILURE_KEYS && !self.failures.contains_key(key);
         let key = if full { Self::OTHER_FAILURES } else { key };
         *self.failures.entry(key.to_owned()).or_default() += 1;
+    }
+
+    /// For how long Mimecast still keeps what is not fetched yet; zero if it has begun to delete it. `None` where nothing can be
+    /// missed, or before the first poll.
+    #[must_use]
+    pub fn retention_left(&self, now: Timestamp) -> Option<Duration> {
+        let is_kept = self.retention_seconds.is_some() && !self.condition.expected;
+        let end = self.kept_until.filter(|_| is_kept)?;
+        Some(end.since(now))
     }
 
     /// How long ago everything up to then was known to be fetched; `None` before the first poll that found the end.
@@ -281,6 +340,15 @@ pub struct OutputReport {
     /// Events that it was not offered: its filter drops them, or it does not carry their kind.
     #[serde(default)]
     pub filtered: u64,
+    /// Events in damaged frames, which were stepped over and fetched again.
+    #[serde(default)]
+    pub skipped: u64,
+    /// Dead letters of it: files of events that it refused and that were not sent again.
+    #[serde(default)]
+    pub dead_letters: u64,
+    /// Events of dead letters that are on their way to it again; they are part of what waits.
+    #[serde(default)]
+    pub resending: u64,
     /// Events that wait for it.
     pub backlog_events: u64,
     /// Their bytes on disk, if that is known.
@@ -313,6 +381,9 @@ impl OutputReport {
             rejected: 0,
             withheld: 0,
             filtered: 0,
+            skipped: 0,
+            dead_letters: 0,
+            resending: 0,
             backlog_events: 0,
             backlog_bytes: None,
             backlog_age_s: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, IntegrationReport, OutputReport, Phase, StreamReport};
+use super::{Condition, IntegrationReport, LedgerReport, OutputReport, Phase, StreamReport};
 use crate::model::Timestamp;
 use crate::units::{show_count, show_duration};
 
@@ -66,6 +66,7 @@ impl Condition {
 pub(super) fn of(
     integrations: &[IntegrationReport],
     outputs: &[OutputReport],
+    ledger: &LedgerReport,
     now: Timestamp,
 ) -> Summary {
     let mut sources = Troubled::default();
@@ -96,16 +97,23 @@ pub(super) fn of(
     }
 
     let (sick, deaf) = (names(&sources.attention), names(&receivers.attention));
-    let what = match (sick.as_str(), deaf.as_str()) {
-        ("", "") => return well(integrations.len(), outputs.len(), &sources, &receivers),
-        (_, "") => format!("not all logs of {sick} are fetched"),
-        ("", _) => format!("events do not reach {deaf}"),
-        (_, _) => format!("not all logs of {sick} are fetched, events do not reach {deaf}"),
-    };
+    let mut what = Vec::new();
     let mut risk = vec![risk(&ends, now)];
+    if ledger.balances == Some(false) {
+        what.push("not all that came in is accounted for".to_owned());
+        // What is not accounted for may be lost.
+        risk = vec!["mimecast-collector ledger says what differs".to_owned()];
+    }
+    if !sick.is_empty() {
+        what.push(format!("not all logs of {sick} are fetched"));
+    }
     if !deaf.is_empty() {
+        what.push(format!("events do not reach {deaf}"));
         let waiting = outputs.iter().map(|output| output.backlog_events).max();
         risk.push(format!("{} wait on disk", events(waiting.unwrap_or(0))));
+    }
+    if what.is_empty() {
+        return well(integrations.len(), outputs.len(), &sources, &receivers);
     }
     let urgent = ends.iter().flatten().any(|end| *end <= now + SOON);
     Summary {
@@ -114,7 +122,7 @@ pub(super) fn of(
         } else {
             Level::Attention
         },
-        sentence: format!("{what}; {}", risk.join(", ")),
+        sentence: format!("{}; {}", what.join(", "), risk.join(", ")),
     }
 }
 
@@ -292,6 +300,18 @@ mod tests {
         status.stream(&stream, |_| {});
         let sentence = "not all logs of acme-uk are fetched; nothing is known to be lost";
         assert_eq!(said(&status).1, sentence);
+    }
+
+    #[test]
+    fn books_that_do_not_balance_are_no_good_news_however_healthy_all_is() {
+        let status = status();
+        let ledger = |differences| LedgerReport::of(NOW, "x".to_owned(), differences, Vec::new());
+        status.ledger(ledger(Vec::new()));
+        assert_eq!(said(&status).0, Level::Ok);
+        status.ledger(ledger(vec!["one event too few".to_owned()]));
+        let sentence =
+            "not all that came in is accounted for; mimecast-collector ledger says what differs";
+        assert_eq!(said(&status), (Level::Attention, sentence.to_owned()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The report as a table: first the answer, then what each integration and output is doing, what is wrong and what to do.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -7,8 +8,11 @@ use super::page::{Look, Page, Tone};
 use super::problem::{show_condition, show_problem, show_time, tone};
 use super::streams;
 use crate::model::Timestamp;
-use crate::status::{Condition, IntegrationReport, Level, OutputReport, Phase, Report};
+use crate::status::{Condition, IntegrationReport, Level, OutputReport, Phase, RateReport, Report};
 use crate::units::{show_count, show_duration, show_size};
+
+/// Changes of state that are told.
+const CHANGES: usize = 5;
 
 /// Writes the report as a table.
 ///
@@ -67,6 +71,9 @@ pub(super) fn write(
         page.blank()?;
         show_output(&mut page, output, report.now)?;
     }
+    if detail == Detail::Whole {
+        show_changes(&mut page, report)?;
+    }
     page.blank()?;
     show_process(&mut page, report)
 }
@@ -93,10 +100,48 @@ fn show_integration<W: Write>(
         let (tone, text) = (Tone::Plain, show_duration(left));
         page.text(tone, 2, &format!("retention left: {text} ({stream})"))?;
     }
+    if let Some(text) = show_rate(&integration.rates, now) {
+        page.text(Tone::Plain, 2, &text)?;
+    }
+    let requests = integration.streams.iter();
+    let last = requests.filter_map(|stream| stream.last_request.as_ref());
+    if let Some(last) = last.max_by_key(|request| request.at) {
+        let ago = show_duration(now.since(last.at));
+        page.text(
+            Tone::Plain,
+            2,
+            &format!("last request: {} ({ago} ago)", last.id),
+        )?;
+    }
     for (streams, condition) in streams::problems(&integration.streams) {
         show_subject(page, 2, &streams.join(", "), condition, name, now)?;
     }
     Ok(())
+}
+
+/// What is left of the function that has the least left of its window.
+fn show_rate(rates: &BTreeMap<String, RateReport>, now: Timestamp) -> Option<String> {
+    let share = |rate: &RateReport| {
+        let limit = u64::from(rate.limit.unwrap_or(rate.left).max(1));
+        u64::from(rate.left) * 1_000_000 / limit
+    };
+    let (path, rate) = rates.iter().min_by_key(|(_, rate)| share(rate))?;
+    let limit = match (rate.limit, rate.window_s) {
+        (Some(limit), Some(window)) => {
+            let window = show_duration(Duration::from_secs(window));
+            format!(" of {} in {window}", show_count(limit.into()))
+        }
+        (Some(limit), None) => format!(" of {}", show_count(limit.into())),
+        (None, _) => String::new(),
+    };
+    let more = match rate.more_at {
+        Some(at) if rate.left == 0 && at > now => {
+            format!(", more in {}", show_duration(at.since(now)))
+        }
+        Some(_) | None => String::new(),
+    };
+    let left = show_count(rate.left.into());
+    Some(format!("calls left: {left}{limit}{more} ({path})"))
 }
 
 fn show_output<W: Write>(
@@ -129,10 +174,49 @@ fn show_output<W: Write>(
         show_count(output.rejected),
         show_count(output.backlog_events),
     );
-    page.text(Tone::Plain, 2, &text)
+    page.text(Tone::Plain, 2, &text)?;
+    if output.dead_letters > 0 {
+        let letters = match output.dead_letters {
+            1 => "1 dead letter waits".to_owned(),
+            n => format!("{} dead letters wait", show_count(n)),
+        };
+        let text = format!("{letters} for you: mimecast-collector dead-letters list");
+        page.text(Tone::Passing, 2, &text)?;
+    }
+    if output.resending > 0 {
+        let text = format!("sent again: {} wait", show_count(output.resending));
+        page.text(Tone::Plain, 2, &text)?;
+    }
+    Ok(())
+}
+
+/// The newest changes of state.
+fn show_changes<W: Write>(page: &mut Page<'_, W>, report: &Report) -> io::Result<()> {
+    for (n, change) in report.changes.iter().take(CHANGES).enumerate() {
+        if n == 0 {
+            page.blank()?;
+            page.line(Tone::Strong, "Recent changes")?;
+        }
+        let key = change.key.as_deref().unwrap_or_default();
+        let why = format!("{key} {}", change.title);
+        let what = match (change.to, why.trim()) {
+            (Phase::Healthy, "") => "recovered".to_owned(),
+            (Phase::Healthy, why) => format!("recovered from {why}"),
+            (to, "") => to.as_str().to_owned(),
+            (to, why) => format!("{}: {why}", to.as_str()),
+        };
+        let ago = show_duration(report.now.since(change.at));
+        let text = format!("{ago} ago, {}: {what}", change.subject);
+        page.text(tone(change.to), 2, &text)?;
+    }
+    Ok(())
 }
 
 fn show_process<W: Write>(page: &mut Page<'_, W>, report: &Report) -> io::Result<()> {
+    if let Some(balances) = report.ledger.balances {
+        let tone = if balances { Tone::Plain } else { Tone::Bad };
+        page.text(tone, 0, &format!("The ledger {}.", report.ledger.sentence))?;
+    }
     let text = format!(
         "Spool {} of {}, quarantine {} records, in {}",
         show_size(report.spool.bytes),

@@ -64,16 +64,15 @@ pub(super) fn problems(streams: &[StreamReport]) -> Vec<(Vec<&str>, &Condition)>
 
 /// How long Mimecast still keeps all that is not fetched, and of which stream it is that it then deletes first.
 pub(super) fn retention(streams: &[StreamReport], now: Timestamp) -> Option<(Duration, String)> {
-    let kept = streams
-        .iter()
-        .filter(|stream| stream.retention_seconds.is_some() && !stream.condition.expected);
-    let ends = kept.filter_map(|stream| Some((stream.kept_until?, stream)));
-    let (end, stream) = ends.min_by_key(|(end, _)| *end)?;
+    let left = |stream: &'_ StreamReport| stream.retention_left(now);
+    let streams = streams.iter();
+    let known = streams.filter_map(|stream| Some((left(stream)?, stream)));
+    let (left, stream) = known.min_by_key(|(left, _)| *left)?;
     let name = match stream.event_type.as_str() {
         "" => stream.log.clone(),
         event_type => format!("{} {event_type}", stream.log),
     };
-    Some((end.since(now), name))
+    Some((left, name))
 }
 
 /// Whether one explanation does for both.

@@ -7,7 +7,9 @@ use super::watch::{Screen, frame};
 use super::{Look, render};
 use crate::mimecast::log_types;
 use crate::model::{IntegrationId, OutputId, StreamId, Timestamp};
-use crate::status::{Condition, Phase, Report, SpoolReport, Status};
+use crate::status::{
+    Condition, LastRequest, LedgerReport, Phase, RateReport, Report, SpoolReport, Status,
+};
 
 const NOW: Timestamp = Timestamp::from_millis(1_767_690_487_000);
 
@@ -162,6 +164,9 @@ fn a_locked_out_integration_says_when_and_what_to_do() {
     Output splunk (splunk_hec): healthy
       accepted 1 481 470 (3 s ago), refused 0, waiting 2 (1.5 KiB)
 
+    Recent changes
+      0 ms ago, globex: blocked: 401/0010 Login locked out
+
     Spool 12 MiB of 10 GiB, quarantine 0 records, in /var/lib/mimecast-collector
     mimecast-collector 0.1.0, up 3 d 4 h, at 2026-01-06 09:08:07 UTC
     "#);
@@ -200,6 +205,9 @@ fn an_output_that_is_down_shows_its_backlog() {
       To do: Nothing, if it passes.
       At splunk.example:8088
       accepted 1 481 470 (2 h 5 min ago), refused 0, waiting 1 204 233 (700 MiB)
+
+    Recent changes
+      0 ms ago, output splunk: retrying: transport/timeout No answer in time
 
     Spool 12 MiB of 10 GiB, quarantine 0 records, in /var/lib/mimecast-collector
     mimecast-collector 0.1.0, up 3 d 4 h, at 2026-01-06 09:08:07 UTC
@@ -257,6 +265,13 @@ fn event_types_that_differ_have_lines_of_their_own() {
 
     Output splunk (splunk_hec): healthy
       accepted 1 481 470 (3 s ago), refused 0, waiting 2 (1.5 KiB)
+
+    Recent changes
+      0 ms ago, acme-uk/siem-cg/url protect: blocked: 403/0002 Forbidden to perform
+        operation
+      0 ms ago, acme-uk/siem-cg/journal: retrying: transport/timeout No answer in
+        time
+      0 ms ago, acme-uk/siem-cg/av: retrying: transport/timeout No answer in time
 
     Spool 12 MiB of 10 GiB, quarantine 0 records, in /var/lib/mimecast-collector
     mimecast-collector 0.1.0, up 3 d 4 h, at 2026-01-06 09:08:07 UTC
@@ -393,6 +408,57 @@ fn the_least_time_that_is_left_is_said_with_its_stream() {
     stream("audit", 300_000);
     let text = shown(&status.report(NOW), PLAIN);
     assert!(text.starts_with("ATTENTION: "), "{text}");
+}
+
+#[test]
+fn calls_left_the_last_request_dead_letters_and_the_ledger_are_said_where_they_belong() {
+    let status = well();
+    let request = |seconds_ago: u64, id: &str| {
+        Some(LastRequest {
+            at: NOW - seconds(seconds_ago),
+            id: id.to_owned(),
+        })
+    };
+    for (log, ago, id) in [("siem-cg", 72, "r1"), ("audit", 75, "r0")] {
+        let id_of = StreamId::new(
+            &integration("acme-uk"),
+            log,
+            if log == "audit" { "" } else { "av" },
+        );
+        status.stream(&id_of, |s| s.last_request = request(ago, id));
+    }
+    status.integration(&integration("acme-uk"), |i| {
+        i.condition = locked_out();
+    });
+    status.integration(&integration("acme-uk"), |i| {
+        i.condition = Condition::default()
+    });
+    let sentence = "balances: of 12 records read, 9 were stored";
+    let ledger = LedgerReport::of(NOW, sentence.to_owned(), Vec::new(), Vec::new());
+    status.ledger(ledger);
+    status.stamp(NOW);
+    let mut report = status.report(NOW + seconds(60));
+    let rate = |left, limit, more: u64| RateReport {
+        left,
+        limit: Some(limit),
+        window_s: Some(900),
+        more_at: Some(NOW + seconds(more)),
+    };
+    let rates = [("/b", rate(20, 50, 70)), ("/a", rate(0, 50, 120))];
+    report.integrations[0].rates = rates.map(|(path, rate)| (path.to_owned(), rate)).into();
+    report.outputs[0].dead_letters = 2;
+    report.outputs[0].resending = 7;
+    let text = shown(&report, PLAIN);
+    for expected in [
+        "\n  calls left: 0 of 50 in 15 min, more in 1 min (/a)\n",
+        "\n  last request: r1 (2 min 12 s ago)\n",
+        "\n  2 dead letters wait for you: mimecast-collector dead-letters list\n",
+        "\n  sent again: 7 wait\n",
+        "\nRecent changes\n  1 min ago, acme-uk: recovered from 401/0010 Login locked out\n  1 min ago, acme-uk: blocked: 401/0010 Login locked out\n",
+        "\nThe ledger balances: of 12 records read, 9 were stored.\n",
+    ] {
+        assert!(text.contains(expected), "{expected}\nis not in\n{text}");
+    }
 }
 
 #[test]

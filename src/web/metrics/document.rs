@@ -45,8 +45,10 @@ const FOOT: &str = "
 begin at 0 with the program.
 
 **How many series.** With S log types of all integrations together (an event type of `siem-cg` or `siem-ci` counts as one), I
-integrations and O outputs: at most 28 S + 2 I + 21 O + 10, of which 21 S are codes of failures that really came: the first 20 of a
-log type have a series each, all further ones are counted as `code=\"other\"`.
+integrations, R functions of the API that these ask (at most two for each log type) and O outputs: at most
+35 S + 2 I + 2 R + 25 O + 12, of which 21 S are codes of failures that really came: the first 20 of a log type have a series each, all
+further ones are counted as `code=\"other\"`. All other labels come from the configuration; nothing of an event
+becomes one.
 ";
 
 /// The page's text.
@@ -100,10 +102,11 @@ mod tests {
         let streams = count(|values| matches!(values, Values::Stream(_)));
         let integrations = count(|values| matches!(values, Values::Integration(_)));
         let buckets = crate::status::Latency::BOUNDS_MS.len() + 3;
+        let rates = count(|values| matches!(values, Values::Rate(_)));
         let outputs = count(|values| matches!(values, Values::Output(_))) + buckets;
-        let alone = METRICS.len() - streams - integrations - (outputs - buckets) - 2;
+        let alone = METRICS.len() - streams - integrations - rates - (outputs - buckets) - 2;
         let told = format!(
-            "{} S + {integrations} I + {outputs} O + {alone},",
+            "{} S + {integrations} I + {rates} R + {outputs} O + {alone},",
             streams + 21
         );
         assert!(FOOT.contains(&told), "{told}");

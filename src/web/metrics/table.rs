@@ -3,7 +3,7 @@
 use super::Process;
 use crate::model::Timestamp;
 use crate::status::{
-    Condition, IntegrationReport, Level, OutputReport, Phase, Report, StreamReport,
+    Condition, IntegrationReport, Level, OutputReport, Phase, RateReport, Report, StreamReport,
 };
 
 /// A metric.
@@ -48,6 +48,8 @@ pub(super) enum Values {
     Process(fn(&Process) -> Option<Number>),
     Whole(fn(&Report) -> Option<Number>),
     Integration(fn(&IntegrationReport, Timestamp) -> Option<Number>),
+    /// How often a function may be called for an integration.
+    Rate(fn(&RateReport) -> Option<Number>),
     Stream(fn(&StreamReport, Timestamp) -> Option<Number>),
     /// Failures of a stream, by code.
     Failures,
@@ -63,6 +65,7 @@ impl Values {
             Self::Version => &["version"],
             Self::Process(_) | Self::Whole(_) => &[],
             Self::Integration(_) => &["integration"],
+            Self::Rate(_) => &["integration", "resource"],
             Self::Stream(_) => &["integration", "log", "event_type"],
             Self::Failures => &["integration", "log", "event_type", "code"],
             Self::Output(_) => &["output"],
@@ -80,6 +83,13 @@ fn ago(then: Option<Timestamp>, now: Timestamp) -> Option<Number> {
     Some(Number::Thousandths(
         u64::try_from(millis).unwrap_or(u64::MAX),
     ))
+}
+
+const fn of_files(stream: &StreamReport, count: u64) -> Option<Number> {
+    if stream.counts.files_listed == 0 {
+        return None;
+    }
+    whole(count)
 }
 
 const fn state(condition: &Condition) -> Option<Number> {
@@ -123,6 +133,25 @@ pub const METRICS: &[Metric] = &[
         values: Values::Whole(|report| ago(Some(report.started), report.now)),
     },
     Metric {
+        name: "mimecast_collector_state_changes",
+        kind: Kind::Counter,
+        unit: "",
+        help: "Changes of state of credentials, functions, log types and outputs since the start of the program.",
+        values: Values::Whole(|report| whole(report.changes_count)),
+    },
+    Metric {
+        name: "mimecast_collector_ledger_balances",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "1 if all that came in is accounted for, 0 if a sum of the ledger differs; absent in the first moments of the program.",
+        values: Values::Whole(|report| {
+            report
+                .ledger
+                .balances
+                .map(|balances| Number::Whole(balances.into()))
+        }),
+    },
+    Metric {
         name: "mimecast_collector_credential_state",
         kind: Kind::Gauge,
         unit: "",
@@ -135,6 +164,20 @@ pub const METRICS: &[Metric] = &[
         unit: "",
         help: "Events of an integration that wait for the output that has the most of them to take.",
         values: Values::Integration(|integration, _| whole(integration.backlog_events)),
+    },
+    Metric {
+        name: "mimecast_collector_rate_limit_left_calls",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Calls of a function that Mimecast still takes with the credential of an integration. Those with the same credential have the same.",
+        values: Values::Rate(|rate| whole(rate.left.into())),
+    },
+    Metric {
+        name: "mimecast_collector_rate_limit_calls",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Calls of a function that Mimecast takes in a window; absent where it is not known.",
+        values: Values::Rate(|rate| rate.limit.and_then(|limit| whole(limit.into()))),
     },
     Metric {
         name: "mimecast_collector_state",
@@ -156,6 +199,41 @@ pub const METRICS: &[Metric] = &[
         unit: "bytes",
         help: "Bytes of the events stored since the state directory began.",
         values: Values::Stream(|stream, _| whole(stream.bytes)),
+    },
+    Metric {
+        name: "mimecast_collector_records_read",
+        kind: Kind::Counter,
+        unit: "",
+        help: "Records read, since the log type is counted for the ledger.",
+        values: Values::Stream(|stream, _| whole(stream.counts.read)),
+    },
+    Metric {
+        name: "mimecast_collector_records_known",
+        kind: Kind::Counter,
+        unit: "",
+        help: "Records read that were stored already.",
+        values: Values::Stream(|stream, _| whole(stream.counts.known)),
+    },
+    Metric {
+        name: "mimecast_collector_files_listed",
+        kind: Kind::Counter,
+        unit: "",
+        help: "Files listed; absent for a log type without files.",
+        values: Values::Stream(|stream, _| of_files(stream, stream.counts.files_listed)),
+    },
+    Metric {
+        name: "mimecast_collector_files_fetched",
+        kind: Kind::Counter,
+        unit: "",
+        help: "Files read to their end; absent for a log type without files.",
+        values: Values::Stream(|stream, _| of_files(stream, stream.counts.files_fetched)),
+    },
+    Metric {
+        name: "mimecast_collector_files_quarantined",
+        kind: Kind::Counter,
+        unit: "",
+        help: "Files put aside; absent for a log type without files.",
+        values: Values::Stream(|stream, _| of_files(stream, stream.counts.files_quarantined)),
     },
     Metric {
         name: "mimecast_collector_unreadable_records",
@@ -193,6 +271,23 @@ pub const METRICS: &[Metric] = &[
         values: Values::Stream(|stream, now| ago(stream.newest, now)),
     },
     Metric {
+        name: "mimecast_collector_retention_left_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        help: "How long Mimecast still keeps what is not fetched yet, 0 if it has begun to delete it; absent before the first poll.",
+        values: Values::Stream(|stream, now| {
+            let left = stream.retention_left(now);
+            left.and_then(|left| whole(left.as_secs()))
+        }),
+    },
+    Metric {
+        name: "mimecast_collector_retention_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        help: "How long Mimecast keeps a log; absent for lists of what is there now.",
+        values: Values::Stream(|stream, _| stream.retention_seconds.and_then(whole)),
+    },
+    Metric {
         name: "mimecast_collector_output_state",
         kind: Kind::Gauge,
         unit: "",
@@ -212,6 +307,34 @@ pub const METRICS: &[Metric] = &[
         unit: "",
         help: "Events that an output refused and that were put aside, since the state directory began.",
         values: Values::Output(|output, _| whole(output.rejected)),
+    },
+    Metric {
+        name: "mimecast_collector_output_filtered_events",
+        kind: Kind::Counter,
+        unit: "",
+        help: "Events that an output was not offered, because its filter drops them or it does not carry their kind, since the state directory began.",
+        values: Values::Output(|output, _| whole(output.filtered)),
+    },
+    Metric {
+        name: "mimecast_collector_output_skipped_events",
+        kind: Kind::Counter,
+        unit: "",
+        help: "Events in damaged frames that an output stepped over and that were fetched again, since the state directory began.",
+        values: Values::Output(|output, _| whole(output.skipped)),
+    },
+    Metric {
+        name: "mimecast_collector_output_dead_letters",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Files of events that an output refused and that wait for a person.",
+        values: Values::Output(|output, _| whole(output.dead_letters)),
+    },
+    Metric {
+        name: "mimecast_collector_output_resending_events",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Events of dead letters that are on their way to an output again.",
+        values: Values::Output(|output, _| whole(output.resending)),
     },
     Metric {
         name: "mimecast_collector_output_in_flight_events",

@@ -93,6 +93,13 @@ fn samples(text: &mut String, metric: &Metric, report: &Report, process: &Proces
                 sample(&[integration.name.as_str()], number(integration, now))?;
             }
         }
+        Values::Rate(number) => {
+            for integration in &report.integrations {
+                for (resource, rate) in &integration.rates {
+                    sample(&[integration.name.as_str(), resource], number(rate))?;
+                }
+            }
+        }
         Values::Stream(number) => {
             for integration in &report.integrations {
                 for stream in &integration.streams {
@@ -193,7 +200,7 @@ mod tests {
 
     use super::*;
     use crate::model::{IntegrationId, OutputId, StreamId, Timestamp};
-    use crate::status::{Condition, Phase, Status};
+    use crate::status::{Condition, LedgerReport, Phase, RateReport, Status};
 
     const NOW: Timestamp = Timestamp::from_millis(1_767_690_487_000);
 
@@ -204,6 +211,10 @@ mod tests {
             stream.events = 12;
             stream.newest = Some(NOW - Duration::from_millis(1_500));
             stream.polls = 3;
+            stream.retention_seconds = Some(604_800);
+            stream.kept_until = Some(NOW + Duration::from_secs(600_000));
+            stream.counts.read = 14;
+            stream.counts.files_listed = 2;
             stream.count_failure("a\"b\\c\nd");
         });
         status.output(&OutputId::new("splunk").unwrap(), |output| {
@@ -215,6 +226,21 @@ mod tests {
             output.deliveries.note(Duration::from_millis(20));
             output.deliveries.note(Duration::from_secs(60));
         });
+        let rate = RateReport {
+            left: 7,
+            limit: None,
+            window_s: None,
+            more_at: None,
+        };
+        status.integration(&id, |integration| {
+            integration.rates.insert("/a".to_owned(), rate);
+        });
+        status.ledger(LedgerReport::of(
+            NOW,
+            "balances".to_owned(),
+            Vec::new(),
+            Vec::new(),
+        ));
         status
     }
 
@@ -231,6 +257,12 @@ mod tests {
             "\n# UNIT mimecast_collector_lag_seconds seconds\n",
             "\nmimecast_collector_lag_seconds{integration=\"acme\",log=\"siem-cg\",event_type=\"url protect\"} 1.500\n",
             ",code=\"a\\\"b\\\\c\\nd\"} 1\n",
+            "\nmimecast_collector_retention_left_seconds{integration=\"acme\",log=\"siem-cg\",event_type=\"url protect\"} 600000\n",
+            "\nmimecast_collector_records_read_total{integration=\"acme\",log=\"siem-cg\",event_type=\"url protect\"} 14\n",
+            "\nmimecast_collector_files_listed_total{integration=\"acme\",log=\"siem-cg\",event_type=\"url protect\"} 2\n",
+            "\nmimecast_collector_rate_limit_left_calls{integration=\"acme\",resource=\"/a\"} 7\n",
+            "\nmimecast_collector_ledger_balances 1\n",
+            "\nmimecast_collector_output_dead_letters{output=\"splunk\"} 0\n",
             "\nmimecast_collector_output_state{output=\"splunk\"} 3\n",
             "\nmimecast_collector_output_delivery_seconds_bucket{output=\"splunk\",le=\"0.010\"} 0\n",
             "\nmimecast_collector_output_delivery_seconds_bucket{output=\"splunk\",le=\"0.025\"} 1\n",
@@ -244,6 +276,7 @@ mod tests {
         assert!(text.ends_with("# EOF\n"));
         // What is not known has no value.
         assert!(!text.contains("\nprocess_open_fds "));
+        assert!(!text.contains("\nmimecast_collector_rate_limit_calls{"));
         assert!(!text.contains("\nmimecast_collector_since_success_seconds{"));
     }
 

@@ -1,4 +1,4 @@
-//! The page: three files that are part of the program, need no build and ask nobody else.
+//! The page: files that are part of the program, need no build and ask nobody else.
 //!
 //! Whatever comes from outside (names, answers of servers) is put into the page as text, never as markup, and the policy that goes
 //! with every answer forbids scripts and styles that are not these files.
@@ -21,6 +21,21 @@ pub(super) const FILES: &[File] = &[
         path: "/page.css",
         kind: "text/css; charset=utf-8",
         text: include_str!("page.css"),
+    },
+    File {
+        path: "/nodes.js",
+        kind: "text/javascript; charset=utf-8",
+        text: include_str!("nodes.js"),
+    },
+    File {
+        path: "/parts.js",
+        kind: "text/javascript; charset=utf-8",
+        text: include_str!("parts.js"),
+    },
+    File {
+        path: "/books.js",
+        kind: "text/javascript; charset=utf-8",
+        text: include_str!("books.js"),
     },
     File {
         path: "/page.js",

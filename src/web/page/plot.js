@@ -25,7 +25,10 @@ const Plot = (() => {
     const name = document.createElement("span");
     name.textContent = title;
     const readout = document.createElement("strong");
-    caption.append(name, readout);
+    const highest = document.createElement("span");
+    const numbers = document.createElement("span");
+    numbers.append(readout, highest);
+    caption.append(name, numbers);
     const svg = document.createElementNS(SVG, "svg");
     svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
     svg.setAttribute("preserveAspectRatio", "none");
@@ -77,6 +80,7 @@ const Plot = (() => {
       const known = values.filter((value) => value !== null);
       const most = known.length ? Math.max(...known) : 0;
       const top = ceiling(most);
+      highest.textContent = known.length ? `, at most ${show(most)}` : "";
       let path = "";
       let fill = "";
       let from = null;
@@ -133,3 +137,32 @@ const Plot = (() => {
 
   return { create };
 })();
+
+const HISTORY_MS = 20000;
+const OF_SOURCES = ["Events a minute", "Behind", "Waiting for delivery"];
+const OF_OUTPUT = ["Accepted a minute", "Oldest waits", "Waiting"];
+
+// Three plots of the same day, asked for anew as long as somebody can see them.
+class Plots {
+  constructor(parent, query, [events, lag, backlog]) {
+    this.query = query;
+    this.asked = -HISTORY_MS;
+    this.all = {
+      events: Plot.create(events, (n) => count(n)),
+      lag_s: Plot.create(lag, (n) => duration(n * 1000)),
+      backlog: Plot.create(backlog, (n) => count(n)),
+    };
+    parent.append(...Object.values(this.all).map((plot) => plot.figure));
+  }
+
+  async refresh(force) {
+    if (!force && performance.now() - this.asked < HISTORY_MS) return;
+    this.asked = performance.now();
+    const answer = await fetch(`api/v1/history?${this.query}`).catch(() => null);
+    if (!answer || !answer.ok) return;
+    const history = await answer.json();
+    // Nothing is remembered before the first minute is over.
+    if (history.end === null) this.asked -= HISTORY_MS - 2000;
+    for (const [name, plot] of Object.entries(this.all)) plot.draw(history[name], history.end);
+  }
+}
