@@ -1,6 +1,7 @@
 //! Wiring and shutdown: what a configuration becomes, and how it ends.
 
 mod dead;
+mod drain;
 mod face;
 mod report;
 
@@ -29,12 +30,11 @@ use crate::systemd::Manager;
 use crate::upkeep::Upkeep;
 use crate::watchdog::Watchdog;
 use crate::web::{self, WebError};
+pub use drain::Draining;
 use face::Face;
 
 /// Requests to Mimecast that may be out at once, over all integrations.
 const REQUESTS: usize = 64;
-/// For the batches that are out when the program is asked to stop; an output's own time-outs are longer.
-const GRACE: Duration = Duration::from_secs(20);
 /// From one line of status in the log to the next.
 const STATUS_LINE: Duration = Duration::from_secs(60);
 
@@ -61,7 +61,7 @@ pub enum AppError {
     Web(#[from] WebError),
 }
 
-/// Runs `config` until a signal says to stop; on a reload, what `load` gives then.
+/// Runs `config` until a signal says to stop; on a reload, what `load` gives then. `draining` hears of what is out when it stops.
 ///
 /// # Errors
 /// What kept it from starting, or the store's failure. All state is durable at any moment.
@@ -70,6 +70,7 @@ pub async fn run(
     clock: Clock,
     mut signals: mpsc::Receiver<Signal>,
     load: impl Fn() -> Result<Config, Problems>,
+    draining: impl FnMut(&Draining),
 ) -> Result<(), AppError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -177,12 +178,8 @@ pub async fn run(
     tracing::info!("stopping");
     control_stop.cancel();
     face.stop().await;
-    let stopped = tokio::select! {
-        () = supervisor.stop() => true,
-        () = tokio::time::sleep(GRACE) => false,
-        Some(Signal::StopNow) = signals.recv() => false,
-    };
-    if !stopped {
+    let stopping = supervisor.stop();
+    if !drain::drain(&context, &manager, stopping, &mut signals, draining).await {
         tracing::warn!(
             "stopped before the batches that were out were answered: they are sent again at the next start"
         );

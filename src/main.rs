@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use mimecast_collector::app::{self, AppError};
 use mimecast_collector::cli::explain::ExplainError;
+use mimecast_collector::cli::progress::{Progress, of_stop};
 use mimecast_collector::cli::{self, Command, Exit, demo, simulate, status};
 use mimecast_collector::clock::Clock;
 use mimecast_collector::config::Config;
@@ -233,8 +234,19 @@ async fn dead_letters(ask: cli::DeadLetters) -> anyhow::Result<()> {
         DeadLetters::Save { number, to, file } => {
             dead_letters::save(&socket(&file)?, number, &to, &mut stdout).await?;
         }
-        DeadLetters::Resend { numbers, file } => {
-            dead_letters::resend(&socket(&file)?, &numbers, &mut stdout).await?;
+        DeadLetters::Resend {
+            numbers,
+            no_wait,
+            file,
+        } => {
+            let follow = if no_wait {
+                dead_letters::Follow::No
+            } else if stdout.is_terminal() {
+                dead_letters::Follow::OnTerminal
+            } else {
+                dead_letters::Follow::ByLines
+            };
+            dead_letters::resend(&socket(&file)?, &numbers, follow, &mut stdout).await?;
         }
         DeadLetters::Discard { numbers, yes, file } => {
             let mut terminal = std::io::stdin().lock();
@@ -273,7 +285,10 @@ async fn collect(run: cli::Run) -> anyhow::Result<()> {
             }
         }
     });
-    Ok(app::run(config, clock, signals, load).await?)
+    let stderr = std::io::stderr();
+    let on_terminal = stderr.is_terminal();
+    let terminal = on_terminal.then(|| Progress::new(stderr, true, "stop"));
+    Ok(app::run(config, clock, signals, load, of_stop(terminal)).await?)
 }
 
 /// The error and its causes, each once: most of our errors tell their cause themselves.

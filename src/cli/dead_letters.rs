@@ -1,20 +1,28 @@
-//! `dead-letters`: what was put aside, with the reason; sent again, or thrown away.
+//! `dead-letters`: what was put aside, with the reason; sent again, with progress, or thrown away.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::forget::{Sure, confirm};
+use super::progress::{Progress, percent};
 use super::resume::say;
 use super::status::AskError;
 use crate::control::{Request, ask};
 use crate::health::failure::printable;
+use crate::model::LaneId;
+use crate::status::{OutputReport, Phase, Report};
 
 /// Characters of a reason in the list; `show` has it whole.
 const REASON: usize = 100;
+/// From one look at what is sent again to the next.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Lists what was put aside, a line each.
 ///
@@ -72,16 +80,123 @@ pub async fn save(
     )?)
 }
 
-/// Has the events of some sent again.
+/// Whether what is sent again is followed to its end, and how that is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// It is not.
+    No,
+    /// By a bar.
+    OnTerminal,
+    /// By lines.
+    ByLines,
+}
+
+/// Has the events of some sent again, and follows them until they are delivered or their output waits for a person. A reader that goes
+/// away ends nothing but this command.
 ///
 /// # Errors
 /// No collector there, one that cannot be sent, or nowhere to write; those before it are on their way.
-pub async fn resend(socket: &Path, numbers: &[u64], out: &mut impl Write) -> Result<(), AskError> {
+pub async fn resend(
+    socket: &Path,
+    numbers: &[u64],
+    follow: Follow,
+    out: &mut impl Write,
+) -> Result<(), AskError> {
+    let before = letters(socket).await?;
     for number in numbers {
         let request = Request::SendAgain { number: *number };
         say(&ask(socket, &request).await?, out)?;
     }
-    Ok(())
+    let on_terminal = match follow {
+        Follow::No => return Ok(()),
+        Follow::OnTerminal => true,
+        Follow::ByLines => false,
+    };
+    let known = before.iter().map(|letter| letter.number).max();
+    let mut sent = before;
+    sent.retain(|letter| numbers.contains(&letter.number));
+    let outputs: BTreeSet<_> = sent
+        .into_iter()
+        .filter_map(|letter| letter.output)
+        .collect();
+    let mut progress = Progress::new(out, on_terminal, "sent again");
+    let said = match until_delivered(socket, &outputs, &mut progress).await? {
+        Some(stuck) => stuck,
+        None => {
+            let mut refused = letters(socket).await?;
+            refused.retain(|letter| Some(letter.number) > known && letter.is_of(&outputs));
+            delivered(&refused)
+        }
+    };
+    Ok(progress.end(&format!("sent again: {said}"))?)
+}
+
+/// Shows how much of what is on its way again is delivered, until all is; answers what keeps it if that waits for a person.
+async fn until_delivered(
+    socket: &Path,
+    outputs: &BTreeSet<String>,
+    progress: &mut Progress<impl Write>,
+) -> Result<Option<String>, AskError> {
+    let mut all: u64 = 0;
+    loop {
+        let report: Report = serde_json::from_value(ask(socket, &Request::Status).await?)?;
+        let mut waiting = report.outputs;
+        waiting.retain(|output| outputs.contains(output.name.as_str()) && output.resending > 0);
+        let left = waiting.iter().map(|output| output.resending).sum();
+        all = all.max(left);
+        if let Some(stuck) = waiting.iter().find(|output| waits_for_a_person(output)) {
+            let (name, state) = (&stuck.name, stuck.condition.state.as_str());
+            return Ok(Some(format!(
+                "{name} is {state}, {left} of {all} events wait on disk until it takes them"
+            )));
+        }
+        if left == 0 {
+            return Ok(None);
+        }
+        let words = format!("{} of {all} events are delivered", all - left);
+        progress.show(percent(left, all), &words)?;
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn delivered(refused: &[Letter]) -> String {
+    if refused.is_empty() {
+        return "all events are delivered".to_owned();
+    }
+    let records: u64 = refused.iter().map(|letter| letter.records).sum();
+    let numbers: Vec<_> = refused.iter().map(|l| l.number.to_string()).collect();
+    let numbers = numbers.join(", ");
+    format!("{records} events were refused again, see the dead letters {numbers}")
+}
+
+/// What is needed of a dead letter to follow it.
+#[derive(Deserialize)]
+struct Letter {
+    number: u64,
+    output: Option<String>,
+    lane: String,
+    records: u64,
+}
+
+impl Letter {
+    /// Whether it is of events that one of these outputs got again.
+    fn is_of(&self, outputs: &BTreeSet<String>) -> bool {
+        let again = LaneId::from_text(&self.lane);
+        again.again_for().is_some_and(|name| outputs.contains(name))
+    }
+}
+
+async fn letters(socket: &Path) -> Result<Vec<Letter>, AskError> {
+    Ok(serde_json::from_value(
+        ask(socket, &Request::DeadLetters).await?,
+    )?)
+}
+
+fn waits_for_a_person(output: &OutputReport) -> bool {
+    match output.condition.state {
+        Phase::Blocked | Phase::Paused => true,
+        Phase::Healthy | Phase::Renewing | Phase::Throttled | Phase::Retrying => false,
+    }
 }
 
 /// Throws some away, if the person is sure.

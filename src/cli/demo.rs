@@ -85,7 +85,7 @@ pub async fn run(events: u64, clock: Clock, say: &mut impl Write) -> Result<(), 
     let config = load().map_err(AppError::from)?;
     let (stop, signals) = mpsc::channel(2);
     let mut collector = JoinSet::new();
-    collector.spawn(app::run(config, clock.clone(), signals, load));
+    collector.spawn(app::run(config, clock.clone(), signals, load, |_| {}));
 
     let story = Story {
         handle: simulator.handle(),

@@ -11,6 +11,7 @@ pub mod forget;
 pub mod init;
 pub mod ledger;
 pub mod pause;
+pub mod progress;
 pub mod replay;
 pub mod resume;
 pub mod simulate;
@@ -330,10 +331,16 @@ pub enum DeadLetters {
         file: ConfigFile,
     },
     /// Send the events again, under the ids they had, to the output that refused them.
+    ///
+    /// It shows how many are delivered, until all are or the output waits for a person. Ctrl-C ends this command only: the events are
+    /// on their way.
     Resend {
         /// The numbers in the list.
         #[arg(required = true)]
         numbers: Vec<u64>,
+        /// Do not wait until they are delivered [default: wait, and show the progress].
+        #[arg(long)]
+        no_wait: bool,
         /// Where the configuration is, which says where the collector listens.
         #[command(flatten)]
         file: ConfigFile,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::progress::Progress;
 use super::resume::say;
 use super::status::AskError;
 use crate::control::{Request, ask};
@@ -15,8 +16,6 @@ use crate::status::ReplayReport;
 
 /// From one look at the progress to the next.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// Hundredths from one line of progress to the next, where there is no terminal.
-const STEP: u64 = 10;
 
 /// The answer to a wish for a replay.
 #[derive(Deserialize)]
@@ -92,23 +91,13 @@ async fn follow(
     on_terminal: bool,
     out: &mut impl Write,
 ) -> Result<(), AskError> {
-    let mut next_line = 0;
+    let mut shown = Progress::new(out, on_terminal, &format!("replay {number}"));
     loop {
         let replays = replays(socket).await?;
         let Some(replay) = replays.iter().find(|replay| replay.number == number) else {
-            if on_terminal {
-                write!(out, "\r\x1b[K")?;
-            }
-            writeln!(out, "replay {number} is over")?;
-            return Ok(());
+            return Ok(shown.end(&format!("replay {number} is over"))?);
         };
-        if on_terminal {
-            write!(out, "\r{}\x1b[K", bar(replay))?;
-            out.flush()?;
-        } else if replay.fetched_percent >= next_line {
-            writeln!(out, "replay {number}: {}", progress(replay))?;
-            next_line = replay.fetched_percent / STEP * STEP + STEP;
-        }
+        shown.show(replay.fetched_percent, &progress(replay))?;
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
@@ -118,15 +107,6 @@ fn progress(replay: &ReplayReport) -> String {
         "{} % fetched, {} events, {} wait for delivery",
         replay.fetched_percent, replay.events, replay.backlog
     )
-}
-
-/// A line of a terminal: a bar of twenty places, and the numbers.
-fn bar(replay: &ReplayReport) -> String {
-    let full = usize::try_from(replay.fetched_percent / 5)
-        .unwrap_or(0)
-        .min(20);
-    let (done, rest) = ("#".repeat(full), "-".repeat(20 - full));
-    format!("[{done}{rest}] {}", progress(replay))
 }
 
 /// Reads a moment: RFC 3339, or a date for its first moment in UTC.
@@ -145,7 +125,6 @@ pub fn read_time(text: &str) -> Result<Timestamp, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::IntegrationId;
 
     #[test]
     fn a_moment_is_a_time_or_the_beginning_of_a_day() {
@@ -155,26 +134,5 @@ mod tests {
             read_time("2026-01-06T09:00:00Z")
         );
         assert!(read_time("yesterday").is_err());
-    }
-
-    #[test]
-    fn a_bar_is_as_long_as_what_is_fetched() {
-        let replay = |fetched_percent| ReplayReport {
-            number: 1,
-            integration: IntegrationId::new("acme").unwrap(),
-            log: "audit".to_owned(),
-            from: Timestamp::from_millis(0),
-            to: Timestamp::from_millis(1),
-            output: None,
-            fetched_percent,
-            events: 7,
-            backlog: 3,
-        };
-        let bars = [0, 49, 100].map(|percent| bar(&replay(percent))).join("\n");
-        insta::assert_snapshot!(bars, @r"
-        [--------------------] 0 % fetched, 7 events, 3 wait for delivery
-        [#########-----------] 49 % fetched, 7 events, 3 wait for delivery
-        [####################] 100 % fetched, 7 events, 3 wait for delivery
-        ");
     }
 }

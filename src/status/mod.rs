@@ -196,7 +196,12 @@ impl Status {
             output.backlog_age_s = (output.backlog_events > 0)
                 .then(|| report.now.since(since.unwrap_or(self.started)).as_secs());
         }
-        report.summary = summary::of(&report.integrations, &report.outputs, &report.ledger, report.now);
+        report.summary = summary::of(
+            &report.integrations,
+            &report.outputs,
+            &report.ledger,
+            report.now,
+        );
     }
 
     /// Forgets an integration and its streams, once its task has ended.

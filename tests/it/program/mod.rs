@@ -17,6 +17,7 @@ mod memory;
 mod operation;
 mod outage;
 mod polling;
+mod progress;
 mod replay;
 mod routes;
 mod secrets;
