@@ -40,10 +40,20 @@ pub(super) fn write_aside(
         owner: owner.to_owned(),
         file: name,
         records: records.len() as u64,
-        reason: records.first().map_or("", |first| &first.reason).to_owned(),
+        reason: reason_of(records),
         kept: kept.map(str::to_owned),
         sent_again: None,
     })
+}
+
+/// Why the first of some records is put aside, as far as it has room in a small record; the file has it whole.
+pub(super) fn reason_of(records: &[Aside]) -> String {
+    const ROOM: usize = 1 << 10;
+    let reason = records.first().map_or("", |first| &first.reason);
+    match reason.get(..reason.floor_char_boundary(ROOM)) {
+        Some(head) if head.len() < reason.len() => format!("{head}…"),
+        Some(_) | None => reason.to_owned(),
+    }
 }
 
 /// Bytes of the quarantine.

@@ -102,7 +102,7 @@ pub(super) fn adopt(root: &Path, asides: &mut BTreeMap<u64, AsideRecord>, now: T
             owner,
             file,
             records: records.len() as u64,
-            reason: records.first().map_or("", |first| &first.reason).to_owned(),
+            reason: files::reason_of(&records),
             kept: Some(copy),
             sent_again: None,
         };

@@ -396,6 +396,24 @@ async fn records_put_aside_are_on_disk_before_the_commit_that_counts_them() {
 }
 
 #[tokio::test]
+async fn a_reason_of_any_length_is_put_aside_and_the_store_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path());
+    let mut writer = running.store.writer(&stream()).await.unwrap();
+    let reason = "\"é".repeat(20_000);
+    let whole = reason.clone();
+    let work = move || {
+        writer.quarantine("receipt", b"odd", &reason).unwrap();
+        writer.commit(&cursor(1)).unwrap();
+    };
+    tokio::task::spawn_blocking(work).await.unwrap();
+    let (record, asides) = running.store.dead_letter(1).await.unwrap().unwrap();
+    assert!(record.reason.len() < 1_100 && whole.starts_with(record.reason.trim_end_matches('…')));
+    assert_eq!(asides[0].reason, whole);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_file_that_is_kept_whole_counts_against_the_spool_until_it_is_thrown_away() {
     const WHOLE: &[u8] = &[0x1f; 200_000];
     let dir = tempfile::tempdir().unwrap();

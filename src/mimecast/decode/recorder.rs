@@ -3,8 +3,12 @@
 use std::borrow::Cow;
 
 use super::{KEPT, MAX_RECORD, Raw, TOO_LONG, json};
+use crate::health::failure::printable;
 use crate::mimecast::log_types::LogType;
 use crate::model::{Counted, Event, EventId, Form, Sink, SinkError, StreamId, Timestamp, text};
+
+/// Bytes of a reason; the record stands beside it.
+const REASON: usize = 200;
 
 /// What a file's records have in common.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +66,9 @@ impl<'a, S: Sink> Recorder<'a, S> {
             Form::Json => match json::time_of(&text, self.origin.log.time_field) {
                 Ok(time) => (json::one_line(&text), time),
                 Err(error) => {
-                    let reason = format!("not a JSON object: {error}");
+                    // What it says may quote the record, however long that is.
+                    let said = printable(&error.to_string(), REASON);
+                    let reason = format!("not a JSON object: {said}");
                     return self.sink.quarantine(kind, record, &reason);
                 }
             },
@@ -167,6 +173,22 @@ mod tests {
             &[b"acc=C|datetime=2026-01-06T09:08:07+0000|Subject=a=b"],
         );
         assert_eq!(sink.pushed[0].time.to_string(), "2026-01-06T09:08:07.000Z");
+    }
+
+    #[test]
+    fn a_reason_is_short_whatever_the_record_holds() {
+        let text = format!("\"{}\"", "x\\n".repeat(20_000));
+        let sink = record(Form::Json, &[text.as_bytes(), b"{}"]);
+        assert!(
+            sink.quarantined[0].len() < 300,
+            "{}",
+            sink.quarantined[0].len()
+        );
+        assert!(
+            sink.quarantined[0].contains("expected a JSON object")
+                || sink.quarantined[0].ends_with('…')
+        );
+        assert_eq!(sink.pushed.len(), 1);
     }
 
     #[test]
