@@ -4,6 +4,11 @@ use std::fmt;
 
 use reqwest::Url;
 
+use crate::health::failure::printable;
+
+/// Bytes of an endpoint that is shown: names of objects have 1 KiB at most, and what a stranger chose must not fill a small record.
+const ENDPOINT: usize = 1_200;
+
 /// A signed link to an object: whoever has it can read the object, so it is shown without its query only.
 pub(super) struct Link(Url);
 
@@ -32,9 +37,10 @@ impl Link {
         self.0.clone()
     }
 
-    /// Method, host and path.
+    /// Method, host and path, as far as they have room in the record of a failure.
     pub(super) fn endpoint(&self) -> String {
-        format!("GET {}{}", self.host(), self.0.path())
+        let whole = format!("GET {}{}", self.host(), self.0.path());
+        printable(&whole, ENDPOINT)
     }
 }
 
@@ -47,6 +53,13 @@ impl fmt::Debug for Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_of_any_length_makes_a_short_endpoint() {
+        let link = Link::parse(&format!("https://b.example/{}?s=1", "x".repeat(100_000))).unwrap();
+        assert!(link.endpoint().starts_with("GET b.example/xx"));
+        assert!(link.endpoint().len() < 1_210);
+    }
 
     #[test]
     fn a_link_does_not_show_its_signature() {
