@@ -4,7 +4,7 @@ use super::config::Labels;
 use super::encode::Encoder;
 use super::reply::Answer;
 use crate::http::fuzz::answer;
-use crate::model::{LaneId, Record};
+use crate::model::{LaneId, Record, text};
 use crate::output::directory::Directory;
 use crate::output::{Batch, fuzz};
 use crate::secret::Secret;
@@ -52,7 +52,8 @@ pub fn hec_answers(data: &[u8]) {
     assert!(delivery.accepted <= sent);
     assert!(delivery.rejected.iter().all(|one| one.index < sent));
     assert!(!(delivery.split && sent == 1), "one event cannot be halved");
-    let code = serde_json::from_slice::<serde_json::Value>(body)
+    // As lenient as the reader where it does not look: bytes that are no UTF-8 in a member of no interest.
+    let code = serde_json::from_str::<serde_json::Value>(&text(body))
         .ok()
         .and_then(|body| body.get("code")?.as_u64());
     let is_success = status == 200 && matches!(code, Some(0 | 24 | 25));
