@@ -248,7 +248,7 @@ async fn the_page_shows_what_happens_within_seconds_and_asks_nobody_else() {
     browser
         .until(
             "the log types",
-            "document.querySelectorAll('#list details[open] tbody tr').length === 3",
+            "document.querySelectorAll('#list details[open] .scroll:first-child tbody tr').length === 3",
         )
         .await;
 
@@ -304,6 +304,77 @@ async fn prometheus_scrapes_the_metrics_and_evaluates_the_rules() {
         prometheus::agrees(&url, bench.folder.path()),
     )
     .await;
+    collector.stop().await;
+}
+
+/// A day in 72 s, as the plots show it. The pictures are those of README.md.
+#[cfg(feature = "full-tests")]
+#[tokio::test]
+async fn a_day_with_its_troubles_is_drawn_from_end_to_end() {
+    let bench = Bench::new().await;
+    let (collector, url) = collector(&bench, 1_200).await;
+    let busy = || bench.handle.answer(Target::Hec, Answer::hec(9));
+    let mut outage = None;
+    for moment in 0..150_usize {
+        // More by day than by night.
+        let by_day = 20 + 18 * (moment % 75) * (75 - moment % 75) / (38 * 37);
+        for account in ["one", "two"] {
+            bench
+                .handle
+                .publish(account, "audit", "", by_day + moment * 7 % 5)
+                .unwrap();
+        }
+        match moment {
+            40 => outage = Some(busy()),
+            60 => bench.handle.clear(outage.unwrap()),
+            _ => {}
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let lock_out = Fault::answer(Target::Api, Answer::lock_out()).of("one");
+    bench.handle.script(lock_out);
+    let expired = Fault::answer(Target::Api, Answer::expired_key()).of("two");
+    bench.handle.script(expired);
+    busy();
+    let browser = Browser::start(bench.folder.path()).await;
+    browser.look(1280, 1400, "light").await;
+    browser.open(&url).await;
+    browser
+        .until(
+            "all troubles",
+            "text('#list').includes('401/0010') && text('#list').includes('418/0001') && text('#outputs').includes('hec/9')",
+        )
+        .await;
+    // From the left edge of the plot to its right one: as many minutes as a day has, save those before the first poll.
+    browser
+        .until(
+            "a day in each plot",
+            "[...document.querySelectorAll('#day .line')].every((line) => line.getBBox().width > 1400)",
+        )
+        .await;
+    browser.screenshot("status-light").await;
+    browser.look(1280, 1400, "dark").await;
+    browser.screenshot("status-dark").await;
+    browser
+        .run("document.querySelectorAll('#list summary, #outputs summary').forEach((node) => node.click())")
+        .await;
+    browser
+        .until(
+            "what is inside",
+            "document.querySelectorAll('#outputs .line').length === 3",
+        )
+        .await;
+    browser
+        .until(
+            "a day of the output",
+            "[...document.querySelectorAll('#outputs .line')].every((line) => line.getBBox().width > 1400)",
+        )
+        .await;
+    for (name, width, scheme) in [("whole", 1280, "light"), ("whole-narrow", 390, "dark")] {
+        browser.look(width, 4_000, scheme).await;
+        browser.screenshot(name).await;
+    }
+    browser.stop().await;
     collector.stop().await;
 }
 
@@ -406,21 +477,26 @@ async fn a_thousand_integrations_are_answered_within_200_ms_and_found_by_name_pa
 async fn axe_finds_nothing_serious_in_either_theme_and_on_a_phone() {
     let bench = Bench::new().await;
     let (collector, url) = collector(&bench, 60).await;
+    let refused = Fault::answer(Target::Hec, Answer::hec(6)).once();
+    bench.handle.script(refused);
+    bench.handle.publish("one", "audit", "", 1).unwrap();
     let expired = Fault::answer(Target::Api, Answer::expired_key()).of("two");
     bench.handle.script(expired);
     let browser = Browser::start(bench.folder.path()).await;
     browser.look(1280, 1500, "light").await;
     browser.open(&url).await;
     browser
+        .until("a dead letter", "text('#letters tbody').includes('hec/6')")
+        .await;
+    browser
         .until("a trouble", "text('#list').includes('418/0001')")
         .await;
-    let open =
-        "document.querySelectorAll('#list details').forEach((node) => { node.open = true; })";
+    let open = "document.querySelectorAll('#list details, #outputs details').forEach((node) => { node.open = true; })";
     browser.run(open).await;
     browser
         .until(
             "the log types",
-            "document.querySelectorAll('#list tbody tr').length === 6",
+            "document.querySelectorAll('#list .scroll:first-child tbody tr').length === 6",
         )
         .await;
     // Put there by `.ci/full`.

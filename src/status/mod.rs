@@ -174,8 +174,8 @@ impl Status {
     }
 
     /// Fills in what follows from the counts of a report, when these are in: how far each integration is behind, how much time
-    /// there is for each stream, the sums of the ledger, how long the oldest event has waited for each output, and the
-    /// sentence that says so.
+    /// there is for each stream, the sums of the ledger, how long the oldest event has waited for each output, and what all of it
+    /// comes to.
     pub fn complete(&self, report: &mut Report) {
         for integration in &mut report.integrations {
             let behind = integration.behind(report.now);
@@ -196,12 +196,8 @@ impl Status {
             output.backlog_age_s = (output.backlog_events > 0)
                 .then(|| report.now.since(since.unwrap_or(self.started)).as_secs());
         }
-        report.summary = summary::of(
-            &report.integrations,
-            &report.outputs,
-            &report.ledger,
-            report.now,
-        );
+        let (integrations, outputs) = (&report.integrations, &report.outputs);
+        report.summary = summary::of(integrations, outputs, &report.ledger, report.now);
     }
 
     /// Forgets an integration and its streams, once its task has ended.
@@ -352,6 +348,29 @@ mod tests {
         assert!(panicked.join().is_err());
         status.integration(&id("a"), |report| report.api = "2.0".to_owned());
         assert_eq!(status.report(NOW).integrations[0].api, "2.0");
+    }
+
+    #[test]
+    fn the_first_sentence_knew_nothing_of_what_the_store_counts() {
+        let status = status();
+        status.stream(&StreamId::new(&id("a"), "audit", ""), |_| {});
+        status.output(&OutputId::new("splunk").unwrap(), |output| {
+            output.condition = Condition {
+                state: Phase::Blocked,
+                ..Condition::default()
+            };
+        });
+        let mut report = status.report(NOW);
+        report.outputs[0].backlog_events = 5;
+        report.integrations[0].streams[0].kept_until = Some(NOW);
+        status.complete(&mut report);
+        let summary = &report.summary;
+        assert_eq!(summary.level, Level::Critical);
+        assert!(
+            summary.sentence.ends_with("5 events wait on disk"),
+            "{}",
+            summary.sentence
+        );
     }
 
     #[test]

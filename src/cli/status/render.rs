@@ -27,7 +27,7 @@ pub fn render(report: &Report, look: Look, out: &mut impl Write) -> io::Result<(
 pub(super) enum Detail {
     /// Every log type.
     Whole,
-    /// A line an integration.
+    /// A line an integration, and each trouble.
     Brief,
 }
 
@@ -62,7 +62,7 @@ pub(super) fn write(
             continue;
         }
         page.blank()?;
-        show_integration(&mut page, integration, report.now)?;
+        show_integration(&mut page, integration, detail, report.now)?;
     }
     for output in &report.outputs {
         if detail == Detail::Brief && is_ill(output) {
@@ -85,6 +85,7 @@ fn is_ill(output: &OutputReport) -> bool {
 fn show_integration<W: Write>(
     page: &mut Page<'_, W>,
     integration: &IntegrationReport,
+    detail: Detail,
     now: Timestamp,
 ) -> io::Result<()> {
     let name = integration.name.as_str();
@@ -95,7 +96,10 @@ fn show_integration<W: Write>(
             show_subject(page, 2, resource, condition, name, now)?;
         }
     }
-    streams::show_table(page, &integration.streams, &integration.condition, now)?;
+    // In brief, those that wait for the credential would hide the next trouble; those with a trouble of their own follow.
+    if detail == Detail::Whole {
+        streams::show_table(page, &integration.streams, &integration.condition, now)?;
+    }
     if let Some((left, stream)) = streams::retention(&integration.streams, now) {
         let (tone, text) = (Tone::Plain, show_duration(left));
         page.text(tone, 2, &format!("retention left: {text} ({stream})"))?;

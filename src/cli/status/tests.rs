@@ -468,7 +468,10 @@ fn what_is_watched_fits_the_terminal_and_shows_trouble_first() {
         let id = integration(&format!("tenant-{n:02}"));
         status.stream(&StreamId::new(&id, "audit", ""), |_| {});
     }
-    status.integration(&integration("globex"), |i| i.condition = locked_out());
+    // A credential with all of its log types waiting hides no other trouble.
+    for name in ["acme-uk", "globex"] {
+        status.integration(&integration(name), |i| i.condition = locked_out());
+    }
     status.output(&splunk(), |o| o.condition = timed_out());
     let report = status.report(NOW);
     for (width, height) in [(80, 24), (200, 50), (60, 10)] {
@@ -488,6 +491,10 @@ fn what_is_watched_fits_the_terminal_and_shows_trouble_first() {
         );
         if height >= 24 {
             assert!(text.contains("401/0010 Login locked out"), "{text}");
+            for name in ["acme-uk", "globex"] {
+                let title = format!("Integration {name} ");
+                assert!(text.contains(&title), "{name} has no room\n{text}");
+            }
         }
     }
     let small = frame(

@@ -238,7 +238,13 @@ function makeStream() {
 function showStream(row, stream, integration) {
   const cells = row.children;
   say(cells[0], streamName(stream));
-  showState(cells[1].firstElementChild, stream.condition);
+  const state = cells[1].firstElementChild;
+  if (isWell(stream.condition) && !isWell(integration.condition)) {
+    dress(state, "state still");
+    say(state, "waits");
+  } else {
+    showState(state, stream.condition);
+  }
   const waits = Math.max(stream.next || 0, integration.condition.until || 0);
   let next = "–";
   if (stream.polling) next = "running";
