@@ -252,6 +252,24 @@ async fn the_page_shows_what_happens_within_seconds_and_asks_nobody_else() {
         )
         .await;
 
+    // Without a mouse: to an output, into it, to its plot, from minute to minute.
+    browser
+        .run("document.querySelectorAll('details[open] > summary').forEach((node) => node.click())")
+        .await;
+    let here = "document.activeElement";
+    tab_to(&browser, &format!("{here}.matches('#outputs summary')")).await;
+    browser.press("Enter", 13).await;
+    let opened = "document.querySelectorAll('#outputs details[open] .line').length === 3";
+    browser
+        .within(SOON, "the output opened by a key", opened)
+        .await;
+    tab_to(&browser, &format!("{here}.matches('#outputs svg')")).await;
+    browser.press("ArrowLeft", 37).await;
+    let said = format!("{here}.parentElement.textContent.includes('UTC: ')");
+    browser
+        .within(SOON, "a minute of the plot by a key", &said)
+        .await;
+
     assert_eq!(browser.complaints().await, Vec::<String>::new());
     // The browser's own first page comes out of the browser.
     let own = [&url, "chrome://", "data:"];
@@ -265,6 +283,17 @@ async fn the_page_shows_what_happens_within_seconds_and_asks_nobody_else() {
     assert_eq!(foreign, Vec::<String>::new());
     browser.stop().await;
     collector.stop().await;
+}
+
+/// Goes on by the tabulator key until the focus is where `there` says.
+async fn tab_to(browser: &Browser, there: &str) {
+    for _ in 0..40 {
+        if browser.run(&format!("return {there}")).await == true {
+            return;
+        }
+        browser.press("Tab", 9).await;
+    }
+    panic!("the tabulator key does not lead to where {there}");
 }
 
 /// That nothing hostile has become anything but text.

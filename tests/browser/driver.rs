@@ -88,6 +88,18 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", features).await;
     }
 
+    /// Presses a key and lets it go.
+    pub(super) async fn press(&self, key: &str, code: u32) {
+        for kind in ["keyDown", "keyUp"] {
+            let mut event =
+                json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
+            if key == "Enter" {
+                event["text"] = json!("\r");
+            }
+            self.devtools("Input.dispatchKeyEvent", event).await;
+        }
+    }
+
     async fn devtools(&self, command: &str, parameters: Value) {
         let body = json!({ "cmd": command, "params": parameters });
         self.post("/goog/cdp/execute", body).await;

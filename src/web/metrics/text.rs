@@ -165,7 +165,8 @@ fn line(
     text.push_str(name);
     for (n, (label, value)) in labels.iter().zip(values).enumerate() {
         text.push(if n == 0 { '{' } else { ',' });
-        write!(text, "{label}=\"")?;
+        text.push_str(label);
+        text.push_str("=\"");
         escape(text, value);
         text.push('"');
     }
@@ -176,6 +177,11 @@ fn line(
 }
 
 fn escape(text: &mut String, value: &str) {
+    if !value.contains(['\\', '"', '\n']) {
+        // Nearly always, and there can be hundreds of thousands.
+        text.push_str(value);
+        return;
+    }
     for c in value.chars() {
         match c {
             '\\' => text.push_str("\\\\"),
