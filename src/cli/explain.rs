@@ -77,7 +77,9 @@ fn names(row: &Row) -> Vec<String> {
     if row.origin == Origin::Mimecast {
         names.push(row.key());
     }
-    if let (Origin::Hec, Status::Is(status), "") = (row.origin, row.status, row.code) {
+    if let (Origin::Hec | Origin::Webhook, Status::Is(status), "") =
+        (row.origin, row.status, row.code)
+    {
         names.push(key(row.origin, status, ""));
     }
     if !row.code.is_empty() {
@@ -94,6 +96,7 @@ fn show(row: &Row, out: &mut impl Write) -> io::Result<()> {
         | Origin::ObjectStore
         | Origin::Hec
         | Origin::Http
+        | Origin::Webhook
         | Origin::Syslog
         | Origin::Transport
         | Origin::Local

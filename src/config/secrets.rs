@@ -1,4 +1,4 @@
-//! Checks that need the secrets themselves.
+//! Checks that need the secrets themselves, and what else the configuration names on this machine.
 
 use std::collections::BTreeSet;
 
@@ -32,6 +32,7 @@ impl Config {
                 }
             }
         }
+        warnings.extend(self.doubtful_outputs());
         problems.extend(self.unfit_keys());
         problems.extend(self.shared_credentials());
         Problems::of(problems).map_or_else(|| Ok(warnings.into_iter().collect()), Err)
@@ -42,6 +43,17 @@ impl Config {
     pub fn secrets_at_hand(&self) -> Vec<Secret> {
         let read = self.secrets.iter().map(|used| used.source.read());
         read.filter_map(Result::ok).collect()
+    }
+
+    fn doubtful_outputs(&self) -> impl Iterator<Item = Problem> {
+        self.outputs.iter().filter_map(|output| {
+            let (key, place, text) = output.kind.doubt()?;
+            Some(Problem {
+                place,
+                key: format!("output[{}].{key}", output.id),
+                text,
+            })
+        })
     }
 
     fn unfit_keys(&self) -> impl Iterator<Item = Problem> {

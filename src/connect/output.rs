@@ -9,12 +9,14 @@ use super::finding::{Finding, Part, Verdict};
 use super::server;
 use crate::clock::Clock;
 use crate::health::{Failure, Origin};
-use crate::http::{Purpose, client, client_as};
+use crate::http::{HttpError, Purpose, client, client_as};
 use crate::output::config::{OutputConfig, OutputKind};
+use crate::output::exec::{ExecConfig, unfit};
 use crate::output::file::FileConfig;
 use crate::output::hec::{AckMode, HecConfig, probe};
 use crate::output::http::{Http, HttpConfig};
 use crate::output::syslog::{Syslog, SyslogConfig, Transport};
+use crate::output::webhook::{Webhook, WebhookConfig};
 use crate::secret::SecretSource;
 
 pub(super) async fn look(output: &OutputConfig, clock: &Clock) -> Part {
@@ -27,6 +29,8 @@ pub(super) async fn look(output: &OutputConfig, clock: &Clock) -> Part {
             "receiver",
             "standard output; there is nothing to reach",
         )],
+        OutputKind::Webhook(config) => webhook(config, clock).await,
+        OutputKind::Exec(config) => vec![exec(config)],
     };
     Part {
         subject: format!("Output {} ({})", output.id, output.kind.as_str()),
@@ -57,18 +61,48 @@ fn file(config: &FileConfig) -> Finding {
     }
 }
 
+fn unusable_client(error: &HttpError) -> Vec<Finding> {
+    let advice = "Correct ca_file or proxy.";
+    let detail = error.to_string();
+    vec![Finding::new("client", Verdict::Failure, detail, advice)]
+}
+
+/// The way to a webhook. It is told nothing: whoever reads its messages would think that something is wrong.
+async fn webhook(config: &WebhookConfig, clock: &Clock) -> Vec<Finding> {
+    let client = match client(&config.connection, Purpose::Api) {
+        Ok(client) => client,
+        Err(error) => return unusable_client(&error),
+    };
+    let webhook = match Webhook::new(config, client.clone()) {
+        Ok(webhook) => webhook,
+        Err(error) => {
+            let advice = "Put the secret in place, readable by the collector's user alone.";
+            let detail = error.to_string();
+            return vec![Finding::new("secrets", Verdict::Failure, detail, advice)];
+        }
+    };
+    let mut findings = server::walk(&webhook.base(), &config.connection, &client, clock).await;
+    let detail = "none was sent: whether the receiver takes one is seen with the first alert";
+    findings.push(Finding::ok("message", detail));
+    findings
+}
+
+/// Whether a program may be started; it is not.
+fn exec(config: &ExecConfig) -> Finding {
+    let shown = config.program.display();
+    match unfit(&config.program) {
+        None => Finding::ok("program", format!("{shown} can be started; it was not")),
+        Some(why) => {
+            let advice = "Put the program in place, executable, and writable for its owner alone, like its folder.";
+            Finding::new("program", Verdict::Failure, why, advice)
+        }
+    }
+}
+
 async fn hec(config: &HecConfig, clock: &Clock) -> Vec<Finding> {
     let client = match client(&config.connection, Purpose::Api) {
         Ok(client) => client,
-        Err(error) => {
-            let advice = "Correct ca_file or proxy.";
-            return vec![Finding::new(
-                "client",
-                Verdict::Failure,
-                error.to_string(),
-                advice,
-            )];
-        }
+        Err(error) => return unusable_client(&error),
     };
     let mut findings = Vec::new();
     for url in &config.urls {

@@ -22,11 +22,13 @@ pub enum Origin {
     Hec,
     /// Another receiver over HTTP. The status says all.
     Http,
+    /// The receiver of messages about alerts.
+    Webhook,
     /// A syslog receiver, or the way to it. The code says what stood in it.
     Syslog,
     /// The network below: names, connections, TLS, time-outs, broken bodies. The code says which.
     Transport,
-    /// A local target: a file, standard output.
+    /// A local target: a file, a program, standard output.
     Local,
     /// The collector itself, of what it watches besides its requests.
     Watch,
@@ -38,9 +40,13 @@ impl Origin {
     pub const fn is_mimecast(self) -> bool {
         match self {
             Self::Mimecast | Self::Token | Self::ObjectStore => true,
-            Self::Hec | Self::Http | Self::Syslog | Self::Transport | Self::Local | Self::Watch => {
-                false
-            }
+            Self::Hec
+            | Self::Http
+            | Self::Webhook
+            | Self::Syslog
+            | Self::Transport
+            | Self::Local
+            | Self::Watch => false,
         }
     }
 
@@ -53,6 +59,7 @@ impl Origin {
             Self::ObjectStore => "object-store",
             Self::Hec => "hec",
             Self::Http => "http",
+            Self::Webhook => "webhook",
             Self::Syslog => "syslog",
             Self::Transport => "transport",
             Self::Local => "local",
@@ -124,8 +131,8 @@ pub fn key(origin: Origin, status: u16, code: &str) -> String {
             format!("{}/{code}", origin.as_str())
         }
         (Origin::Http, status, _) => format!("http/{status}"),
-        (Origin::Hec, status, "") => format!("hec/http-{status}"),
-        (Origin::Hec, _, code) => format!("hec/{code}"),
+        (Origin::Hec | Origin::Webhook, status, "") => format!("{}/http-{status}", origin.as_str()),
+        (Origin::Hec | Origin::Webhook, _, code) => format!("{}/{code}", origin.as_str()),
         (_, status, "") => status.to_string(),
         (_, status, code) => format!("{status}/{code}"),
     }

@@ -80,6 +80,7 @@ impl Head {
             | Origin::Token
             | Origin::Hec
             | Origin::Http
+            | Origin::Webhook
             | Origin::Syslog
             | Origin::Transport
             | Origin::Local

@@ -47,6 +47,13 @@ impl Carry {
         alerts: true,
         heartbeats: true,
     };
+
+    /// What people and their tools want to be told.
+    pub const ALERTS: Self = Self {
+        events: false,
+        alerts: true,
+        heartbeats: false,
+    };
 }
 
 impl Route {

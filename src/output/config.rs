@@ -1,14 +1,16 @@
 //! What the configuration says of an output.
 
+use super::exec::{ExecConfig, unfit};
 use super::file::FileConfig;
 use super::filter::FilterConfig;
 use super::hec::{HecConfig, Labels};
 use super::http::HttpConfig;
 use super::route::{Known, Way};
 use super::syslog::SyslogConfig;
+use super::webhook::WebhookConfig;
 use crate::model::{Carry, OutputId, Route};
 use crate::secret::SecretSource;
-use crate::settings::Table;
+use crate::settings::{Place, Table};
 
 /// An output by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,10 @@ pub enum OutputKind {
     File(FileConfig),
     /// `stdout`: one JSON object a line.
     Stdout,
+    /// `webhook`: messages about alerts.
+    Webhook(Box<WebhookConfig>),
+    /// `exec`: a program that is told of alerts.
+    Exec(ExecConfig),
 }
 
 impl OutputKind {
@@ -48,6 +54,8 @@ impl OutputKind {
             Self::Http(_) => "http",
             Self::File(_) => "file",
             Self::Stdout => "stdout",
+            Self::Webhook(_) => "webhook",
+            Self::Exec(_) => "exec",
         }
     }
 }
@@ -60,6 +68,30 @@ impl OutputKind {
             Self::SplunkHec(_) | Self::Syslog(_) | Self::Http(_) | Self::File(_) | Self::Stdout => {
                 Carry::ALL
             }
+            Self::Webhook(_) | Self::Exec(_) => Carry::ALERTS,
+        }
+    }
+
+    /// Whether it can carry what integrations fetch.
+    #[must_use]
+    pub const fn takes_events(&self) -> bool {
+        self.carries().events
+    }
+
+    /// What is doubtful about what it names on this machine, with the key and the place that name it.
+    #[must_use]
+    pub fn doubt(&self) -> Option<(&'static str, Place, String)> {
+        match self {
+            Self::Exec(exec) => {
+                let why = unfit(&exec.program)?;
+                Some(("program", exec.named.0.clone()?, why))
+            }
+            Self::SplunkHec(_)
+            | Self::Syslog(_)
+            | Self::Http(_)
+            | Self::File(_)
+            | Self::Stdout
+            | Self::Webhook(_) => None,
         }
     }
 
@@ -71,6 +103,8 @@ impl OutputKind {
             Self::Syslog(syslog) => syslog.client_key.iter().collect(),
             Self::Http(http) => http.secrets().collect(),
             Self::File(_) | Self::Stdout => Vec::new(),
+            Self::Webhook(webhook) => webhook.all_secrets().collect(),
+            Self::Exec(exec) => exec.secrets.values().collect(),
         }
     }
 }
@@ -81,7 +115,12 @@ impl OutputKind {
     pub const fn shows_integrations(&self) -> bool {
         match self {
             Self::SplunkHec(_) => true,
-            Self::Syslog(_) | Self::Http(_) | Self::File(_) | Self::Stdout => false,
+            Self::Syslog(_)
+            | Self::Http(_)
+            | Self::File(_)
+            | Self::Stdout
+            | Self::Webhook(_)
+            | Self::Exec(_) => false,
         }
     }
 
@@ -89,7 +128,12 @@ impl OutputKind {
     pub fn tags(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let labels = match self {
             Self::SplunkHec(hec) => Some(&hec.labels),
-            Self::Syslog(_) | Self::Http(_) | Self::File(_) | Self::Stdout => None,
+            Self::Syslog(_)
+            | Self::Http(_)
+            | Self::File(_)
+            | Self::Stdout
+            | Self::Webhook(_)
+            | Self::Exec(_) => None,
         };
         labels.into_iter().flat_map(Labels::tags)
     }
@@ -113,6 +157,12 @@ const TYPES: &[(&str, Reader)] = &[
         FileConfig::read(table).map(OutputKind::File)
     }),
     ("stdout", |_| Some(OutputKind::Stdout)),
+    ("webhook", |table| {
+        WebhookConfig::read(table).map(|webhook| OutputKind::Webhook(Box::new(webhook)))
+    }),
+    ("exec", |table| {
+        ExecConfig::read(table).map(OutputKind::Exec)
+    }),
 ];
 
 impl OutputConfig {
@@ -126,15 +176,17 @@ impl OutputConfig {
             return None;
         };
         let kind = read(table);
-        let id = id?;
+        let (id, kind) = (id?, kind?);
+        let route = way.to(id.clone(), kind.carries());
+        if route.carry.events && !kind.takes_events() {
+            let text = format!("a {} carries alerts and heartbeats only", kind.as_str());
+            table.reject("carry", text);
+        }
         Some(Self {
-            route: way.to(
-                id.clone(),
-                kind.as_ref().map_or(Carry::ALL, OutputKind::carries),
-            ),
+            route,
             id,
             filter,
-            kind: kind?,
+            kind,
         })
     }
 

@@ -9,6 +9,7 @@ pub mod batching;
 pub mod config;
 mod delivery;
 pub mod directory;
+pub mod exec;
 pub mod file;
 pub mod filter;
 pub mod format;
@@ -18,10 +19,13 @@ pub mod fuzz;
 pub mod hec;
 pub mod http;
 mod lines;
+mod redact;
 pub mod route;
 mod servers;
 pub mod stdout;
 pub mod syslog;
+mod told;
+pub mod webhook;
 mod worker;
 
 use std::error::Error;
@@ -34,12 +38,14 @@ use flate2::write::GzEncoder;
 
 pub use batch::{Batch, BatchLimits};
 pub use delivery::{Delivery, Judge, Receipt, Rejection, Verdict};
+use exec::Exec;
 use file::File;
 pub use filter::Filtered;
 use hec::SplunkHec;
 use http::Http;
 use stdout::Stdout;
 use syslog::Syslog;
+use webhook::Webhook;
 pub use worker::{Command, Worker};
 
 use crate::clock::Clock;
@@ -123,6 +129,10 @@ pub enum Target {
     File(File),
     /// Standard output.
     Stdout(Stdout),
+    /// A webhook.
+    Webhook(Box<Webhook>),
+    /// A program.
+    Exec(Exec),
 }
 
 impl Target {
@@ -179,6 +189,17 @@ impl Target {
             }
             OutputKind::File(file) => Ok(Self::File(File::new(file.clone(), clock.clone()))),
             OutputKind::Stdout => Ok(Self::Stdout(Stdout::default())),
+            OutputKind::Webhook(webhook) => {
+                let client = connect(&webhook.connection)
+                    .map_err(|e| OpenError::Client(output(), e.into()))?;
+                Webhook::new(webhook, client)
+                    .map(|webhook| Self::Webhook(Box::new(webhook)))
+                    .map_err(|e| OpenError::Webhook(output(), e))
+            }
+            OutputKind::Exec(exec) => {
+                let secret = |(name, e)| OpenError::Secret(output(), name, e);
+                Exec::new(exec).map(Self::Exec).map_err(secret)
+            }
         }
     }
 
@@ -190,6 +211,8 @@ impl Target {
             Self::Syslog(syslog) => syslog.fingerprint(key),
             Self::Http(http) => http.fingerprint(key),
             Self::File(_) | Self::Stdout(_) => None,
+            Self::Webhook(webhook) => Some(webhook.fingerprint(key)),
+            Self::Exec(exec) => exec.fingerprint(key),
         }
     }
 }
@@ -202,6 +225,8 @@ impl Output for Target {
             Self::Http(http) => http.deliver(batch).await,
             Self::File(file) => file.deliver(batch).await,
             Self::Stdout(stdout) => stdout.deliver(batch).await,
+            Self::Webhook(webhook) => webhook.deliver(batch).await,
+            Self::Exec(exec) => exec.deliver(batch).await,
         }
     }
 
@@ -212,6 +237,8 @@ impl Output for Target {
             Self::Http(http) => http.limits(),
             Self::File(file) => file.limits(),
             Self::Stdout(stdout) => stdout.limits(),
+            Self::Webhook(webhook) => webhook.limits(),
+            Self::Exec(exec) => exec.limits(),
         }
     }
 
@@ -222,6 +249,8 @@ impl Output for Target {
             Self::Http(http) => http.fitting(batch),
             Self::File(file) => file.fitting(batch),
             Self::Stdout(stdout) => stdout.fitting(batch),
+            Self::Webhook(webhook) => webhook.fitting(batch),
+            Self::Exec(exec) => exec.fitting(batch),
         }
     }
 
@@ -232,6 +261,8 @@ impl Output for Target {
             Self::Http(http) => http.window(),
             Self::File(file) => file.window(),
             Self::Stdout(stdout) => stdout.window(),
+            Self::Webhook(webhook) => webhook.window(),
+            Self::Exec(exec) => exec.window(),
         }
     }
 
@@ -242,6 +273,8 @@ impl Output for Target {
             Self::Http(http) => http.confirmations(clock).await,
             Self::File(file) => file.confirmations(clock).await,
             Self::Stdout(stdout) => stdout.confirmations(clock).await,
+            Self::Webhook(webhook) => webhook.confirmations(clock).await,
+            Self::Exec(exec) => exec.confirmations(clock).await,
         }
     }
 }
@@ -267,6 +300,12 @@ pub enum OpenError {
     /// Its addresses, headers or secrets are of no use.
     #[error("output '{0}': {1}")]
     Http(OutputId, #[source] http::ConfigError),
+    /// A secret, its address or a header is of no use.
+    #[error("output '{0}': {1}")]
+    Webhook(OutputId, #[source] webhook::ConfigError),
+    /// A secret that a program is told cannot be read.
+    #[error("output '{0}': cannot read its secret {1}: {2}")]
+    Secret(OutputId, String, #[source] SecretError),
 }
 
 /// Compresses a request's body.

@@ -113,19 +113,30 @@ impl<'a> Item<'a> {
     }
 
     /// Its keys and what they are set to, if it is a table; a problem with one names its key.
-    #[must_use]
-    pub fn entries(&self) -> Option<Vec<(String, Self)>> {
-        let entries = self.value.as_table()?.iter().map(|(key, value)| {
+    ///
+    /// # Errors
+    /// [`Wrong::Kind`].
+    pub fn members(&self) -> Result<Vec<(String, Self)>, Wrong> {
+        let members = self.table()?.iter().map(|(key, value)| {
             let mut item = self.at(value);
             item.key = format!("{}.{}", item.key, key.get_ref().escape_debug());
             (key.get_ref().clone().into_owned(), item)
         });
-        Some(entries.collect())
+        Ok(members.collect())
     }
 
     /// Its keys and values, if it is a table.
     pub(super) fn table(&self) -> Result<&'a DeTable<'a>, Wrong> {
         self.value.as_table().ok_or(Wrong::Kind)
+    }
+
+    /// Its keys with their values read, if it is a table; notes what is wrong with a value.
+    ///
+    /// # Errors
+    /// [`Wrong::Kind`].
+    pub fn entries<T: Setting>(&self) -> Result<BTreeMap<String, T>, Wrong> {
+        let read = |(key, item): (String, Self)| Some((key, item.read()?));
+        Ok(self.members()?.into_iter().filter_map(read).collect())
     }
 
     /// A path that it names, from the folder that its file is in.
@@ -230,9 +241,15 @@ impl Setting for BTreeMap<String, String> {
     const EXPECTED: &'static str = "a table of strings such as { tenant = \"acme\" }";
 
     fn read(item: &Item<'_>) -> Result<Self, Wrong> {
-        let entries = item.entries().ok_or(Wrong::Kind)?;
-        let read = |(key, item): (String, Item<'_>)| Some((key, item.read()?));
-        Ok(entries.into_iter().filter_map(read).collect())
+        item.entries()
+    }
+}
+
+impl Setting for BTreeMap<String, SecretSource> {
+    const EXPECTED: &'static str = "a table of secrets such as { key = { file = \"PATH\" } }";
+
+    fn read(item: &Item<'_>) -> Result<Self, Wrong> {
+        item.entries()
     }
 }
 

@@ -537,7 +537,7 @@ fn odd_values_are_told_what_would_be_right() {
     config.toml:15:17: integration[a/b\n].tags.\n: expected a string, found a number
     config.toml:16:9: integration[a/b\n].proxy: is not a proxy; expected "none", "environment" or a URL such as "http://proxy.example.com:3128" (schemes http, https, socks5, socks5h)
     config.toml:17:11: integration[a/b\n].ca_file: is empty; give a path, or remove the key
-    config.toml:20:12: output[splunk].type: expected one of "splunk_hec", "syslog", "http", "file", "stdout", found "splunkhec"; did you mean "splunk_hec"?
+    config.toml:20:12: output[splunk].type: expected one of "splunk_hec", "syslog", "http", "file", "stdout", "webhook", "exec", found "splunkhec"; did you mean "splunk_hec"?
     config.toml:25:12: output[splunk].name: output[splunk] at config.toml:19:12 has the same; an output's positions are kept under its name: choose another
     config.toml:29:9: output[splunk].index: begins or ends with white space; take it away
     config.toml:30:8: output[splunk].host: is empty; give a text, or remove the key
@@ -783,4 +783,55 @@ fn a_mistake_in_a_route_or_a_filter_is_told_with_what_would_be_right() {
     ] {
         assert!(told.contains(text), "{text} is not in:\n{told}");
     }
+}
+
+#[test]
+fn what_an_output_for_alerts_can_get_wrong_is_told_without_what_is_secret() {
+    let outputs = r#"
+        [[output]]
+        name = "chat"
+        type = "webhook"
+        url = "ftp://hooks.example.com/services/canary-of-the-url"
+        headers = { "X Team" = "canary-of-a-header" }
+        secrets = { key = "canary-of-a-secret" }
+        template = '{"text": "{subject}"}'
+        timeout = "5m"
+        max_alerts = 0
+
+        [[output]]
+        name = "pager"
+        type = "exec"
+        program = "bin/tell"
+        args = ["a", 5]
+    "#;
+    let told = bad(&[INTEGRATION, OUTPUT, outputs]);
+    assert!(!told.contains("canary"), "{told}");
+    assert_snapshot!(told, @r#"
+    config.toml:15:15: output[chat].url: is not a URL of http or https
+    config.toml:16:19: output[chat].headers: "X Team" is no name of a header
+    config.toml:17:27: output[chat].secrets.key: a secret does not stand here by itself; say where it is: { credential = "NAME" } (of systemd), { file = "PATH" }, { env = "VARIABLE" } or { literal = "…" }
+    config.toml:18:20: output[chat].template: has {subject}, which is of one alert, where all are told: put it into a list that begins with "{each}", or set max_alerts = 1
+    config.toml:19:19: output[chat].timeout: must be from 1s to 20s: a stop waits for it
+    config.toml:20:22: output[chat].max_alerts: must be 1 at least
+    config.toml:25:19: output[pager].program: is not the absolute path of a program such as "/usr/local/bin/tell-someone"; arguments go into args, and no shell is asked
+    config.toml:26:22: output[pager].args: expected a string, found a number
+    8 problems in 1 file
+    "#);
+    let exposed = r#"
+        [[output]]
+        name = "chat"
+        type = "webhook"
+        url = "http://hooks.example.com/services/canary-of-the-url"
+        headers = { Authorization = "Bearer canary-of-a-header" }
+    "#;
+    let config = good(&[INTEGRATION, OUTPUT, exposed]);
+    assert!(!format!("{config:?}").contains("canary"));
+    let warnings: Vec<_> = config.warnings.iter().map(|one| one.text.clone()).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings.iter().any(|text| text.contains("in the clear")));
+    assert!(warnings.iter().any(|text| text.contains("held a key")));
+    let carry = "carry = [\"events\", \"alerts\"]\n";
+    let told = bad(&[INTEGRATION, OUTPUT, exposed, carry]);
+    let words = "output[chat].carry: a webhook carries alerts and heartbeats only";
+    assert!(told.contains(words), "{told}");
 }

@@ -110,9 +110,10 @@ const fn title(origin: Origin) -> &'static str {
         Origin::ObjectStore => "Object store of batch files",
         Origin::Hec => "Splunk HTTP Event Collector",
         Origin::Http => "Receivers over HTTP",
+        Origin::Webhook => "Webhooks",
         Origin::Syslog => "Syslog receivers",
         Origin::Transport => "Network",
-        Origin::Local => "Local files and standard output",
+        Origin::Local => "Local files, programs and standard output",
         Origin::Watch => "What the collector watches",
     }
 }

@@ -29,6 +29,18 @@ pub(super) static ROWS: &[Row] = &[
         .advice("Start again the program that reads this output."),
     row("io", "The system refuses to write")
         .advice("Look at the message; check the path and its permissions."),
+    row("exec_status", "The program reports a failure")
+        .level(Level::Error)
+        .advice("Look at the message: it ends with what the program said on standard error. It is told the same alerts again."),
+    row("exec_timeout", "The program does not end in time")
+        .level(Level::Error)
+        .advice("It was killed, with all that it had started. Look at what it waits for, or raise timeout. It is told the same alerts again."),
+    row("exec_start", "The program cannot be started")
+        .level(Level::Error)
+        .advice("Look at the message; under systemd, look at what its sandbox allows (docs/alerts.md)."),
+    of("exec_unfit", "The program may not be started", RequestInvalid, Output)
+        .recheck(Duration::from_mins(15))
+        .advice("Put the program in place, executable, and writable for its owner alone; then `mimecast-collector resume`."),
     of("state_dir_full", "No space left in the state directory", Transient, Stream)
         .level(Level::Error)
         .advice(

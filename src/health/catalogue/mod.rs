@@ -18,17 +18,19 @@ mod syslog;
 mod token;
 mod transport;
 mod watch;
+mod webhook;
 
 pub use document::{errors_md, what_we_do};
 pub use row::{Class, Impact, Level, Row, Scope, Status};
 
 /// The rows of every origin, in the order of the document.
-static TABLES: [&[Row]; 9] = [
+static TABLES: [&[Row]; 10] = [
     mimecast::ROWS,
     token::ROWS,
     object_store::ROWS,
     hec::ROWS,
     http::ROWS,
+    webhook::ROWS,
     syslog::ROWS,
     transport::ROWS,
     local::ROWS,
@@ -305,8 +307,10 @@ mod tests {
     #[test]
     fn an_output_that_is_down_is_told_of_after_a_quarter_of_an_hour_at_the_latest() {
         let of_outputs = all().filter(|row| {
-            matches!(row.origin, Origin::Hec | Origin::Http | Origin::Transport)
-                || (row.origin == Origin::Local && row.scope == Scope::Output)
+            matches!(
+                row.origin,
+                Origin::Hec | Origin::Http | Origin::Webhook | Origin::Transport
+            ) || (row.origin == Origin::Local && row.scope == Scope::Output)
         });
         for row in of_outputs {
             assert!(row.alert_after <= Duration::from_mins(15), "{}", row.key());
@@ -315,7 +319,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_failure_has_a_row(origin in 0..9_usize, status: u16, code: String) {
+        fn every_failure_has_a_row(origin in 0..TABLES.len(), status: u16, code: String) {
             let origin = TABLES[origin][0].origin;
             prop_assert!(!find(origin, status, &code).key().is_empty());
         }

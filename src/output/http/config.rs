@@ -324,7 +324,7 @@ impl Setting for Headers {
 
     fn read(item: &Item<'_>) -> Result<Self, Wrong> {
         let mut headers: Vec<(HeaderName, Header)> = Vec::new();
-        for (name, item) in item.entries().ok_or(Wrong::Kind)? {
+        for (name, item) in item.members()? {
             let Ok(name) = HeaderName::try_from(name) else {
                 item.reject("is not the name of a header".to_owned());
                 continue;

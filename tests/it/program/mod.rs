@@ -1,5 +1,6 @@
 //! The whole program against a simulator: what is promised to operators, proved from outside.
 
+mod alerts;
 mod budget;
 mod connect;
 mod damaged;
