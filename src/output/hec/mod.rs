@@ -5,6 +5,8 @@
 //! requests there and answers back. `probe` asks whether all of that would work.
 
 mod ack;
+#[cfg(test)]
+mod addon;
 mod config;
 mod encode;
 #[cfg(any(test, fuzzing))]
