@@ -258,6 +258,20 @@ mod tests {
     }
 
     #[test]
+    fn a_heartbeat_is_told_where_it_is_asked_for() {
+        let heartbeat = Record {
+            kind: "heartbeat".into(),
+            body: r#"{"event":"heartbeat","integration":"acme","state":"healthy","streams":3,"time":"x"}"#.into(),
+            ..alert("raised", "x")
+        };
+        let told = [Told::of(&heartbeat)];
+        assert_eq!(told[0].get("streams").unwrap(), 3);
+        let say = |name| of_all(&told, name).unwrap();
+        assert_eq!(say("text"), "heartbeat: acme is healthy");
+        assert_eq!(say("title"), "Mimecast collector: 1 heartbeats");
+    }
+
+    #[test]
     fn what_an_alert_has_not_is_told_from_what_is_empty() {
         let told = Told::of(&alert("raised", "x"));
         assert_eq!(told.get("tags.customer").unwrap(), "acme \"ltd\"");
