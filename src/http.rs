@@ -239,8 +239,13 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     {
         return Some("reset");
     }
-    // The connector's error type is private; its text is all there is.
-    (cause.to_string() == "dns error").then_some("dns")
+    // The connectors' error types are private; their texts are all there is.
+    match cause.to_string().as_str() {
+        "dns error" | "error resolving for socks proxy" => Some("dns"),
+        "error connecting to socks proxy" => Some("proxy"),
+        text if text.starts_with("tunnel error") => Some("proxy"),
+        _ => None,
+    }
 }
 
 fn io_code(kind: io::ErrorKind) -> Option<&'static str> {
@@ -404,6 +409,30 @@ mod tests {
             "transport/tls",
             "{error:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_refuses_or_is_not_there_is_told_from_the_server_behind_it() {
+        let (refusing, _server) =
+            answering(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gone_at = format!("http://{}", gone.local_addr().unwrap());
+        drop(gone);
+        for proxy in [
+            refusing,
+            gone_at.clone(),
+            gone_at.replace("http", "socks5h"),
+        ] {
+            let connection = Connection {
+                ca_file: None,
+                proxy: Proxy::Url(Secret::new(proxy.clone())),
+            };
+            let client = client(&connection, Purpose::Api).unwrap();
+            let sent = client.get("https://api.example.com/?secret=1").send().await;
+            let failure = transport_failure(&sent.unwrap_err(), "GET /");
+            assert_eq!(failure.key(), "transport/proxy", "{proxy}: {failure}");
+            assert!(!failure.to_string().contains("secret"), "{failure}");
+        }
     }
 
     #[test]
