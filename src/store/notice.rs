@@ -7,6 +7,9 @@ use super::transaction::{Changed, Engine};
 use super::{StoreError, frame, segment};
 use crate::model::{Event, EventId, Form, LaneId, Position, Timestamp};
 
+/// 64 MiB of events of the collector's own, a hundred thousand heartbeats: so many may wait for an output that is down.
+const PILE: u64 = 64 << 20;
+
 /// An event of the collector's own, for the lane that is [`LaneId::collector`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -32,14 +35,14 @@ impl Notice {
 }
 
 impl Engine {
-    /// Writes a heartbeat, unless the last one of the same still waits.
+    /// Writes a heartbeat, if it is wanted.
     pub(super) fn beat(
         &mut self,
         of: String,
         notice: &Notice,
         changed: &mut BTreeSet<Changed>,
     ) -> Result<(), StoreError> {
-        if self.waits(&of) {
+        if !self.is_wanted(&of) {
             return Ok(());
         }
         self.note(notice, changed)?;
@@ -49,16 +52,23 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether an output has not taken the last heartbeat of `of` yet.
-    fn waits(&self, of: &str) -> bool {
+    /// Whether a heartbeat of `of` would be written: an output that carries heartbeats has taken the last one, so that one output that is
+    /// down does not silence the others; and what waits for such a one is not much.
+    pub(super) fn is_wanted(&self, of: &str) -> bool {
+        let Some(routes) = &self.routes else {
+            return true;
+        };
+        let id = LaneId::collector();
         let last = self.heartbeats.get(of);
-        let lane = self.records.lanes.get(&LaneId::collector());
-        last.zip(lane).is_some_and(|(last, lane)| {
-            let routes = self.routes.iter().flatten();
-            let routes = routes.filter(|route| route.carry.heartbeats);
-            let mut routed = routes.filter_map(|route| lane.positions.get(&route.output));
-            routed.any(|at| at.position < *last)
-        })
+        let lane = self.records.lanes.get(&id);
+        let (mut taken, mut waits) = (false, false);
+        for route in routes.iter().filter(|route| route.carry.heartbeats) {
+            let at = lane.and_then(|lane| lane.positions.get(&route.output));
+            let is_behind = last.zip(at).is_some_and(|(last, at)| at.position < *last);
+            taken |= !is_behind;
+            waits |= is_behind;
+        }
+        taken && (!waits || self.outbox.bytes_of_lane(&id) < PILE)
     }
 
     /// Appends an event of our own to its lane and makes it durable; it counts with the transaction that follows.

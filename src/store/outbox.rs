@@ -232,6 +232,11 @@ impl Outbox {
         self.lock().iter().filter_map(of).sum()
     }
 
+    /// Bytes of a lane's segments.
+    pub(super) fn bytes_of_lane(&self, lane: &LaneId) -> u64 {
+        self.lock().get(lane).map_or(0, View::bytes)
+    }
+
     /// Reads on from `from`: whole records until they exceed `max_bytes` or are `max_records`, at least one if there is one.
     ///
     /// # Errors

@@ -271,3 +271,57 @@ async fn a_dead_letter_that_is_thrown_away_is_gone_with_its_file() {
     assert!(running.store.snapshot().await.unwrap().asides.is_empty());
     running.stop().await;
 }
+
+/// Tells twice that an integration is alive, and gives the events of the collector's own since the store began.
+async fn beat_twice(store: &Store) -> u64 {
+    for n in 0..2 {
+        let notice = Notice::new("heartbeat", &n, Timestamp::from_millis(n));
+        store.heartbeat("acme".to_owned(), notice).await.unwrap();
+    }
+    let lanes = store.snapshot().await.unwrap().lanes;
+    lanes
+        .get(&LaneId::collector())
+        .map_or(0, |lane| lane.events)
+}
+
+async fn takes_all(store: &Store, output: &str) {
+    let end = store.snapshot().await.unwrap().lanes[&LaneId::collector()].end;
+    let ack = Ack {
+        output: OutputId::new(output).unwrap(),
+        lane: LaneId::collector(),
+        position: end,
+        accepted: 1,
+        rejected: Vec::new(),
+        filtered: 0,
+    };
+    store.ack(ack).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_output_that_is_down_does_not_silence_the_heartbeats_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path());
+    let store = &running.store;
+    let both = ["splunk", "archive"].map(|output| OutputId::new(output).unwrap());
+    store.route(both.to_vec()).await.unwrap();
+    // While both are down, one word is enough.
+    assert_eq!(beat_twice(store).await, 1);
+    takes_all(store, "splunk").await;
+    assert_eq!(beat_twice(store).await, 2);
+    takes_all(store, "splunk").await;
+    assert_eq!(beat_twice(store).await, 3);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn heartbeats_that_no_output_carries_are_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path());
+    let mut route = Route::all(splunk());
+    route.carry.heartbeats = false;
+    running.store.route(vec![route]).await.unwrap();
+    assert_eq!(beat_twice(&running.store).await, 0);
+    running.store.route(vec![splunk()]).await.unwrap();
+    assert_eq!(beat_twice(&running.store).await, 1);
+    running.stop().await;
+}
