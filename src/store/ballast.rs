@@ -4,18 +4,48 @@
 //! gone the outputs go on, their segments are deleted, and so the disk empties again. Nothing is fetched meanwhile: see
 //! [`super::Outbox::is_disk_full`].
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
-use super::{StoreError, durable};
+use super::transaction::{Changed, Engine};
+use super::{StoreError, durable, open};
 
 const NAME: &str = "ballast";
 
 /// sled's log of some thousand small records takes 1 to 4 MiB; this is twice that.
 const BYTES: u64 = 8 << 20;
+
+impl Engine {
+    /// After one refusal for want of room sled refuses for good, until it is opened anew; the records are all in memory.
+    pub(super) fn write_or_make_room(
+        &mut self,
+        changed: &BTreeSet<Changed>,
+    ) -> Result<(), StoreError> {
+        if self.database.is_some() {
+            match self.write(changed) {
+                Err(error) if error.is_full() => self.outbox.disk_full(&error),
+                done => return done,
+            }
+        }
+        self.database = None;
+        release(&self.root)?;
+        self.database = Some(open::open_again(&self.root)?);
+        self.write(changed)
+    }
+
+    /// Whether the disk has room again.
+    pub(super) fn look_at_the_disk(&mut self) {
+        match restore(&self.root) {
+            Ok(true) => self.outbox.disk_has_room(),
+            Ok(false) => {}
+            Err(error) => tracing::debug!(%error, "the disk of the state directory is still full"),
+        }
+    }
+}
 
 /// Makes the ballast if the disk has room for it and for twice as much beside it; says whether all is well. A filesystem that cannot
 /// set space aside has none, and goes by the free space.

@@ -219,6 +219,11 @@ impl StoreTask {
                     Err(_) => break,
                 }
             }
+            // Where no disk is touched, no thread is needed that may wait for it.
+            if group.iter().all(|command| engine.is_question(command)) {
+                engine.apply(group)?;
+                continue;
+            }
             let mut result;
             (engine, result) = with(engine, |engine| engine.apply(group)).await;
             while result.as_ref().is_err_and(StoreError::is_full) {
@@ -359,7 +364,7 @@ impl Store {
         told.map_err(|_| StoreError::Closed)
     }
 
-    /// Tells that `of` is alive, unless an output has not taken the last word of it yet: so heartbeats do not pile up.
+    /// Tells that `of` is alive, unless no output has taken the last word of it yet: so heartbeats do not pile up.
     ///
     /// # Errors
     /// [`StoreError::Closed`], or that the disk is full.

@@ -19,7 +19,7 @@ use super::outbox::Outbox;
 use super::segment::FIRST;
 use super::{
     AsideRecord, Books, LaneRecord, PositionRecord, Rhythm, SHADOW_AFTER, Snapshot, StoreError,
-    StreamRecord, ballast, durable, failures, keys, open, rescue,
+    StreamRecord, durable, failures, keys, rescue,
 };
 use crate::model::{LaneId, OutputId, Position, Route, StreamId, Timestamp};
 
@@ -56,6 +56,16 @@ pub(super) enum Changed {
     Health(String),
     Aside(u64),
     Damage(String),
+}
+
+impl Changed {
+    /// Whether the shadow copy has such records.
+    const fn is_in_shadow(&self) -> bool {
+        match self {
+            Self::Stream(_) | Self::Health(_) | Self::Aside(_) => true,
+            Self::Lane(_) | Self::Position(..) | Self::Damage(_) => false,
+        }
+    }
 }
 
 /// sled, open.
@@ -171,26 +181,26 @@ impl Engine {
         Ok(())
     }
 
-    /// After one refusal for want of room sled refuses for good, until it is opened anew; the records are all in memory.
-    fn write_or_make_room(&mut self, changed: &BTreeSet<Changed>) -> Result<(), StoreError> {
-        if self.database.is_some() {
-            match self.write(changed) {
-                Err(error) if error.is_full() => self.outbox.disk_full(&error),
-                done => return done,
-            }
-        }
-        self.database = None;
-        ballast::release(&self.root)?;
-        self.database = Some(open::open_again(&self.root)?);
-        self.write(changed)
-    }
-
-    /// Whether the disk has room again.
-    pub(super) fn look_at_the_disk(&mut self) {
-        match ballast::restore(&self.root) {
-            Ok(true) => self.outbox.disk_has_room(),
-            Ok(false) => {}
-            Err(error) => tracing::debug!(%error, "the disk of the state directory is still full"),
+    /// Whether a command touches no disk: memory answers it in a moment.
+    pub(super) fn is_question(&self, command: &Command) -> bool {
+        match command {
+            Command::Stream { .. } | Command::Open { .. } => true,
+            Command::Heartbeat { of, .. } => !self.is_wanted(of),
+            // A snapshot of thousands of streams takes longer than a moment.
+            Command::Snapshot { .. }
+            | Command::Commit { .. }
+            | Command::Poll { .. }
+            | Command::Reset { .. }
+            | Command::Health { .. }
+            | Command::Route { .. }
+            | Command::Forget { .. }
+            | Command::Again { .. }
+            | Command::Discard { .. }
+            | Command::Ack { .. }
+            | Command::Damaged { .. }
+            | Command::Replay { .. }
+            | Command::ForgetReplay { .. }
+            | Command::Failure { .. } => false,
         }
     }
 
@@ -199,8 +209,12 @@ impl Engine {
         self.ahead_of_shadow.is_some()
     }
 
-    /// Lets the shadow copy follow what has changed: at once a state of health, which forbids requests; else within a minute.
+    /// Lets the shadow copy follow what has changed: at once a state of health, which forbids requests; else within a minute. Lanes tell
+    /// by themselves where they end, and positions are not kept, so it does not follow each delivery.
     fn follow(&mut self, changed: &BTreeSet<Changed>) {
+        if !changed.iter().any(Changed::is_in_shadow) {
+            return;
+        }
         let now = self.clock.monotonic();
         let since = *self.ahead_of_shadow.get_or_insert(now);
         let health = changed
@@ -465,7 +479,7 @@ impl Engine {
     }
 
     /// Writes the changed records in one transaction and makes them durable.
-    fn write(&self, changed: &BTreeSet<Changed>) -> Result<(), StoreError> {
+    pub(super) fn write(&self, changed: &BTreeSet<Changed>) -> Result<(), StoreError> {
         let mut writes = Vec::with_capacity(changed.len());
         for change in changed {
             writes.push(self.encode(change)?);
