@@ -131,7 +131,8 @@ pub async fn run(
         "running"
     );
     let stored = context.store.snapshot().await?;
-    let mut upkeep = Upkeep::load(&config.state_dir, &stored, context.clock.now());
+    let (state_dir, disk_low) = (&config.state_dir, config.spool.disk_low);
+    let mut upkeep = Upkeep::load(state_dir, disk_low, &stored, context.clock.now());
     let manager = Manager::from_environment();
     manager.ready();
     let mut watchdog = tokio::time::interval(manager.watchdog().unwrap_or(STATUS_LINE));

@@ -23,6 +23,8 @@ const MANY: u64 = 10;
 #[derive(Debug)]
 pub struct Upkeep {
     state_dir: PathBuf,
+    /// What a person calls little; `None` for what suits the disk.
+    disk_low: Option<u64>,
     disk: Watch,
     quarantine: Watch,
 }
@@ -30,10 +32,16 @@ pub struct Upkeep {
 impl Upkeep {
     /// Takes up the watches where `stored` says that they stand.
     #[must_use]
-    pub fn load(state_dir: &Path, stored: &Snapshot, now: Timestamp) -> Self {
+    pub fn load(
+        state_dir: &Path,
+        disk_low: Option<u64>,
+        stored: &Snapshot,
+        now: Timestamp,
+    ) -> Self {
         let load = |what: &str| Watch::load(what, About::default(), stored, now);
         Self {
             state_dir: state_dir.to_owned(),
+            disk_low,
             disk: load("disk"),
             quarantine: load("quarantine"),
         }
@@ -55,7 +63,7 @@ impl Upkeep {
             Ok(Ok(disk)) => {
                 let block = disk.f_frsize;
                 let total = disk.f_blocks.saturating_mul(block);
-                low(total, disk.f_bavail.saturating_mul(block))
+                low(total, disk.f_bavail.saturating_mul(block), self.disk_low)
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "cannot see how full the disk of state_dir is");
@@ -67,8 +75,9 @@ impl Upkeep {
     }
 }
 
-fn low(total: u64, free: u64) -> Option<Finding> {
-    (free < total / FREE && free < ENOUGH).then(|| Finding {
+fn low(total: u64, free: u64, limit: Option<u64>) -> Option<Finding> {
+    let limit = limit.unwrap_or((total / FREE).min(ENOUGH));
+    (free < limit).then(|| Finding {
         code: "disk_low",
         detail: format!("{} free of {}", show_size(free), show_size(total)),
     })
@@ -103,10 +112,12 @@ mod tests {
     #[test]
     fn a_disk_is_nearly_full_when_little_of_it_and_little_at_all_is_free() {
         const GIB: u64 = 1 << 30;
-        assert_eq!(low(100 * GIB, 6 * GIB), None);
-        assert_eq!(low(1000 * GIB, 20 * GIB), None);
-        let finding = low(100 * GIB, 4 * GIB).unwrap();
+        assert_eq!(low(100 * GIB, 6 * GIB, None), None);
+        assert_eq!(low(1000 * GIB, 20 * GIB, None), None);
+        let finding = low(100 * GIB, 4 * GIB, None).unwrap();
         assert_eq!(finding.detail, "4 GiB free of 100 GiB");
+        assert_eq!(low(100 * GIB, 4 * GIB, Some(4 * GIB)), None);
+        assert!(low(100 * GIB, 6 * GIB, Some(7 * GIB)).is_some());
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct Spool {
     pub max_bytes: u64,
     /// Of one integration; when it is reached, that integration stops polling.
     pub integration_max_bytes: u64,
+    /// People are told when less than this is free on the disk; `None` for what suits its size.
+    pub disk_low: Option<u64>,
 }
 
 impl Config {

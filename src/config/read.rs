@@ -86,6 +86,7 @@ fn spool(mut table: Table<'_>) -> Spool {
     let Size(max_bytes) = table.optional("max_bytes").unwrap_or(Size(MAX_BYTES));
     let quarter = Size(max_bytes / 4);
     let Size(integration_max_bytes) = table.optional("integration_max_bytes").unwrap_or(quarter);
+    let disk_low = table.optional("disk_low").map(|Size(bytes)| bytes);
     for (key, bytes) in [
         ("max_bytes", max_bytes),
         ("integration_max_bytes", integration_max_bytes),
@@ -104,6 +105,7 @@ fn spool(mut table: Table<'_>) -> Spool {
     Spool {
         max_bytes,
         integration_max_bytes,
+        disk_low,
     }
 }
 
