@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::health::alarm::INCIDENT_AFTER;
 use crate::health::catalogue::what_we_do;
 use crate::health::{Alert, Answered, Attempt, Cause, Class, Impact, Row, Standing, lookup};
 use crate::model::{IntegrationId, OutputId, Timestamp};
@@ -14,8 +15,6 @@ use crate::store::Notice;
 pub const ACCOUNT_CODE: &str = "account_code";
 /// Where Mimecast tells of incidents.
 const STATUS_PAGE: &str = "https://status.mimecast.com";
-/// So many failures in a row, and an incident of the vendor's becomes likely.
-const INCIDENT_AFTER: u32 = 5;
 
 /// Whom an alert is about.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -235,7 +234,8 @@ impl<'a> Trouble<'a> {
         let row = cause.row();
         let attempts = after.state.attempts();
         let (method, endpoint) = method_and_place(&cause.endpoint);
-        let vendors = cause.status >= 500 && cause.origin.is_mimecast();
+        // What stands between here and a receiver is not Mimecast's.
+        let vendors = cause.may_be_an_incident() && about.output.is_none();
         Self {
             said: &cause.detail,
             attempts,

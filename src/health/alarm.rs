@@ -14,6 +14,11 @@ const SETTLED: Duration = Duration::from_mins(15);
 /// From one reminder to the next.
 const REMIND: Duration = Duration::from_hours(24);
 
+/// So many failures in a row, and an incident of the vendor's becomes likely: what may be one is told with the fifth, which can say so,
+pub const INCIDENT_AFTER: u32 = 5;
+/// but no more than so long after other troubles would be. By the curve, the fifth failure comes after 15 to 18 min.
+const UNTIL_LIKELY: Duration = Duration::from_mins(5);
+
 /// What people are to be told now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Alert {
@@ -55,8 +60,20 @@ pub struct Raised {
 pub(super) fn due(raised: Option<&Raised>, state: &State) -> Option<Timestamp> {
     match (raised, state) {
         (None, State::Healthy | State::Renewing { .. }) => None,
-        (None, State::Retrying { since, cause, .. })
-        | (None, State::Throttled { since, cause, .. })
+        (
+            None,
+            State::Retrying {
+                attempts,
+                since,
+                cause,
+                ..
+            },
+        ) => {
+            let waits = *attempts < INCIDENT_AFTER && cause.may_be_an_incident();
+            let more = if waits { UNTIL_LIKELY } else { Duration::ZERO };
+            Some(*since + cause.row().alert_after + more)
+        }
+        (None, State::Throttled { since, cause, .. })
         | (None, State::Blocked { since, cause, .. }) => Some(*since + cause.row().alert_after),
         (Some(raised), State::Healthy) => Some(raised.healthy.unwrap_or(raised.told) + SETTLED),
         (

@@ -31,6 +31,8 @@ pub enum Outcome<'a> {
     Resumed,
     /// Nothing; but [`Standing::tick`] has come.
     Tick,
+    /// Nothing; but an answer has told how far the server's clock is ahead of ours, in milliseconds.
+    Dated(i64),
 }
 
 /// A failed attempt.
@@ -88,6 +90,12 @@ pub fn step(policy: &Policy, standing: Standing, outcome: &Outcome<'_>, now: Tim
     let (state, action) = match outcome {
         Outcome::Success => (State::Healthy, Action::Proceed),
         Outcome::Tick => (state, Action::Proceed),
+        Outcome::Dated(ahead_ms) => {
+            if let Some(known) = clock.as_mut().filter(|_| !is_off(*ahead_ms)) {
+                known.ahead_ms = 0;
+            }
+            (state, Action::Proceed)
+        }
         Outcome::Resumed => resumed(state, now),
         Outcome::Failed(attempt) => {
             let state = if state.is_lifted_by(attempt.credential) {
@@ -133,7 +141,6 @@ fn correction(
     );
     let ahead_ms = theirs.saturating_sub(ours);
     let signed = known.map_or(0, |known| known.ahead_ms);
-    let is_off = |by: i64| Duration::from_millis(by.unsigned_abs()) > SKEW;
     if !is_off(ahead_ms.saturating_sub(signed)) {
         return None;
     }
@@ -155,6 +162,11 @@ fn correction(
         at: now,
         fingerprint,
     })
+}
+
+/// Whether clocks that are so many milliseconds apart are too far apart for a signature.
+fn is_off(ms: i64) -> bool {
+    Duration::from_millis(ms.unsigned_abs()) > SKEW
 }
 
 /// A block ends without having been answered, so its cause stays for people to see.
@@ -568,6 +580,20 @@ mod tests {
     }
 
     #[test]
+    fn a_correction_goes_with_the_first_date_that_agrees_again() {
+        let mut refused = Failure::new(Origin::Mimecast, 401, "0004", "POST /x");
+        let mut subject = Subject::new();
+        refused.server_time = Some(START + Duration::from_mins(20));
+        subject.fails_with(&refused);
+        subject.steps(&Outcome::Success);
+        subject.steps(&Outcome::Dated(1_199_000));
+        assert_eq!(subject.standing.clock_ahead_ms(), 1_200_000);
+        subject.steps(&Outcome::Dated(-59_000));
+        assert_eq!(subject.standing.clock_ahead_ms(), 0);
+        assert_eq!(subject.state, State::Healthy);
+    }
+
+    #[test]
     fn a_locked_account_is_told_at_once_and_once() {
         let mut subject = Subject::new();
         for _ in 0..3 {
@@ -586,16 +612,40 @@ mod tests {
     #[test]
     fn what_passes_within_a_quarter_of_an_hour_is_not_told() {
         let mut subject = Subject::new();
-        subject.fails(503, "");
+        subject.fails(429, "");
         subject.spends(14, &Outcome::Tick);
         subject.steps(&Outcome::Success);
         assert_eq!((subject.alerts.len(), subject.standing.tick()), (0, None));
-        subject.fails(503, "");
+        subject.fails(429, "");
         assert_eq!(
             subject.standing.tick(),
             Some(subject.now + Duration::from_mins(15))
         );
         subject.spends(15, &Outcome::Tick);
+        assert_eq!(subject.alerts, [Alert::Raise]);
+    }
+
+    #[test]
+    fn what_may_be_an_incident_is_told_with_the_fifth_failure_in_a_row() {
+        let mut subject = Subject::new();
+        for _ in 1..5 {
+            subject.fails(503, "");
+            subject.wait();
+        }
+        assert!(subject.now >= START + Duration::from_mins(15));
+        subject.steps(&Outcome::Tick);
+        assert_eq!(subject.alerts, []);
+        subject.fails(503, "");
+        assert_eq!(subject.alerts, [Alert::Raise]);
+        assert!(subject.now <= START + Duration::from_mins(18));
+        // A server that asks for long waits does not put it off.
+        let mut slow = Failure::new(Origin::Mimecast, 503, "", "POST /x");
+        slow.retry_after = Some(Duration::from_mins(15));
+        let mut subject = Subject::new();
+        subject.fails_with(&slow);
+        subject.spends(19, &Outcome::Tick);
+        assert_eq!(subject.alerts, []);
+        subject.spends(1, &Outcome::Tick);
         assert_eq!(subject.alerts, [Alert::Raise]);
     }
 

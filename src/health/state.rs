@@ -74,6 +74,13 @@ impl Cause {
         catalogue::lists(self.origin, self.status, &self.code)
     }
 
+    /// Whether an incident at Mimecast may be behind it: an error of its servers, or of the way to them.
+    #[must_use]
+    pub fn may_be_an_incident(&self) -> bool {
+        let servers = self.origin.is_mimecast() && self.status >= 500;
+        (servers || self.origin == Origin::Transport) && self.row().class == Class::Transient
+    }
+
     /// The key as people write it: `401/0010`.
     #[must_use]
     pub fn key(&self) -> String {
