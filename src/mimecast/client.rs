@@ -509,6 +509,10 @@ impl Source for Client {
     fn correct_clock(&self, ahead_ms: i64) {
         self.signing_ahead.store(ahead_ms, Ordering::Relaxed);
     }
+
+    fn server_ahead_ms(&self) -> i64 {
+        self.server_ahead.load(Ordering::Relaxed)
+    }
 }
 
 #[cfg(test)]

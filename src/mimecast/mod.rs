@@ -132,4 +132,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// Signs from now on with the wall clock moved by `ahead_ms` milliseconds; nothing for API 2.0.
     fn correct_clock(&self, ahead_ms: i64);
+
+    /// By how many milliseconds the server's clock was ahead of ours by its last answer; 0 before the first one.
+    fn server_ahead_ms(&self) -> i64 {
+        0
+    }
 }

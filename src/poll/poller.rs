@@ -4,6 +4,7 @@
 //! results come home to the loop, which alone steps the machines and starts the next fetch. So there are no locks and no half-updated
 //! states, and a slow log type does not hold up the others. Dropping the task at any point loses nothing.
 
+mod dates;
 mod replays;
 
 use std::collections::BTreeMap;
@@ -413,6 +414,7 @@ impl<S: Source> Poller<S> {
         if let Some(resource) = resource.filter(|resource| resource.state().allows(now, None)) {
             resource.judge(store, &Outcome::Success, now).await?;
         }
+        self.compare_clocks(now).await?;
         self.credential_answered(epoch, now).await
     }
 
@@ -450,15 +452,8 @@ impl<S: Source> Poller<S> {
                 stream.fresh = true;
             }
             Action::CorrectClock => {
-                let ahead_ms = self.credential.clock_ahead_ms();
-                tracing::warn!(
-                    integration = %self.id,
-                    ahead_ms,
-                    "Mimecast refused a signature because of its date: signing with our clock moved by so much from now on; check \
-                     that this machine's clock follows NTP"
-                );
-                self.source.correct_clock(ahead_ms);
                 stream.fresh = true;
+                self.correct_clock();
             }
             Action::ResetCursor => stream.read_by_time(&self.context).await?,
             Action::Proceed | Action::Wait | Action::Quarantine => {}
