@@ -1,7 +1,11 @@
 //! What a script may answer in place of the truth.
 
+use std::io::{self, Read as _};
 use std::time::Duration;
 
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::json;
 
 use super::articles::{Article, envelope_fail, find, refuse};
@@ -26,6 +30,7 @@ enum Kind {
         content_type: &'static str,
         body: String,
     },
+    Packed(Bytes),
     Hec {
         code: u16,
         invalid_event: Option<usize>,
@@ -174,6 +179,16 @@ impl Answer {
         })
     }
 
+    /// Blanks that are small on their way and unpack to so many bytes.
+    #[must_use]
+    pub fn swollen(bytes: usize) -> Self {
+        let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+        let blanks = io::copy(&mut io::repeat(b' ').take(bytes as u64), &mut packer);
+        // Writing to memory does not fail.
+        let packed = blanks.and_then(|_| packer.finish()).unwrap_or_default();
+        Self(Kind::Packed(packed.into()))
+    }
+
     /// The object store's word for a link that has expired.
     #[must_use]
     pub fn expired_link() -> Self {
@@ -225,6 +240,7 @@ impl Answer {
             | Kind::Article(_)
             | Kind::RateLimited(_)
             | Kind::Fail { .. }
+            | Kind::Packed(_)
             | Kind::Raw { .. } => Some(0),
         }
     }
@@ -257,6 +273,9 @@ impl Answer {
                 content_type,
                 body,
             } => Reply::new(*status, content_type, body.clone()),
+            Kind::Packed(packed) => {
+                Reply::new(200, "application/json", packed.clone()).with("content-encoding", "gzip")
+            }
             Kind::Hec {
                 code,
                 invalid_event,

@@ -70,6 +70,8 @@ pub enum Target {
     Api,
     /// Requests of the API for this path.
     Path(String),
+    /// Of these, requests for a page behind the first.
+    NextPage(String),
     /// Requests for a token.
     Token,
     /// Downloads.
@@ -88,10 +90,14 @@ impl Target {
     }
 
     fn meets(&self, call: &Call) -> bool {
+        let at = |path: &str| call.service == Service::Api && call.path == path;
         match self {
             Self::Api => call.service == Service::Api && call.path != TOKEN_PATH,
-            Self::Path(path) => call.service == Service::Api && call.path == *path,
-            Self::Token => call.service == Service::Api && call.path == TOKEN_PATH,
+            Self::Path(path) => at(path),
+            Self::NextPage(path) => {
+                at(path) && String::from_utf8_lossy(&call.body).contains("\"pageToken\"")
+            }
+            Self::Token => at(TOKEN_PATH),
             Self::Objects => call.service == Service::Objects,
             Self::Hec => {
                 call.service == Service::Hec && !is_health(&call.path) && !is_ack(&call.path)

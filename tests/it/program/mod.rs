@@ -24,4 +24,5 @@ mod routes;
 mod secrets;
 mod support_bundle;
 mod syslog;
+mod watches;
 mod web;
