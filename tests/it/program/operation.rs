@@ -418,6 +418,72 @@ async fn resume_after_a_block_makes_one_probe_and_names_who_there_is_for_a_wrong
 }
 
 #[tokio::test]
+async fn a_paused_integration_asks_nothing_also_after_a_kill_until_it_is_resumed_or_its_time_is_over()
+ {
+    const SCALE: u32 = 600;
+    let bench = configured().await;
+    let collector = bench.run(SCALE);
+    let asked = |handle: &Handle| {
+        let requests = handle.requests().into_iter();
+        requests
+            .filter(|request| request.account.as_deref() == Some("one"))
+            .count()
+    };
+    bench
+        .until("the first polls", |handle| asked(handle) > 5)
+        .await;
+    let paused = bench.ended(&["pause", "one"]).await;
+    assert_eq!(paused.code, OK, "{}", paused.err);
+    // By the other integration's requests, hours pass.
+    let others = |handle: &Handle| {
+        let requests = handle.requests().into_iter();
+        let of_it = requests.filter(|request| request.account.as_deref() == Some("two"));
+        of_it.count()
+    };
+    let spend = async |polls: usize| {
+        let seen = others(&bench.handle);
+        let enough = |handle: &Handle| others(handle) > seen + polls;
+        bench.until("the other's polls", enough).await;
+    };
+    let rests = async |handle: &Handle| {
+        // What was out when it was paused arrives.
+        spend(20).await;
+        let before = asked(handle);
+        spend(60).await;
+        assert_eq!(asked(handle), before, "asked while it was paused");
+    };
+    rests(&bench.handle).await;
+    collector.kill_9();
+    let collector = bench.run(SCALE);
+    rests(&bench.handle).await;
+    let resumed = bench.ended(&["resume", "one"]).await;
+    assert_eq!(resumed.code, OK, "{}", resumed.err);
+    let before = asked(&bench.handle);
+    let polled = |handle: &Handle| asked(handle) > before + 5;
+    bench.until("further polls", polled).await;
+
+    let paused = bench.ended(&["pause", "one", "--for", "2h"]).await;
+    assert_eq!(paused.code, OK, "{}", paused.err);
+    let before = bench.requests_of("one").len();
+    let polled = |handle: &Handle| asked(handle) > before + 5;
+    bench.until("polls after the pause", polled).await;
+    collector.logged(&["the pause is over"]).await;
+    collector.stop().await;
+    let requests = bench.requests_of("one");
+    let rested = requests
+        .iter()
+        .skip(before.saturating_sub(1))
+        .map(|r| r.since_start);
+    let rested: Vec<_> = rested.collect();
+    let longest = rested
+        .windows(2)
+        .filter_map(|pair| pair[1].checked_sub(pair[0]));
+    let longest = longest.max().unwrap() * SCALE;
+    assert!(longest >= Duration::from_hours(2), "{longest:?}");
+    bench.assert_no_violations();
+}
+
+#[tokio::test]
 async fn without_a_daemon_status_ends_with_3_and_resume_with_69_and_both_say_how_to_start_one() {
     let bench = configured().await;
     for (command, code) in [
