@@ -463,9 +463,12 @@ pub(in crate::output) mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::health::lookup;
     use crate::model::Form;
+    use crate::model::Timestamp;
     use crate::output::batching::Batching;
     use crate::output::fixture::{batch, numbered, record};
+    use crate::output::http::tests::{Act, Receiver};
     use crate::secret::SecretSource;
 
     #[expect(
@@ -637,6 +640,62 @@ pub(in crate::output) mod tests {
             failure.endpoint,
             format!("POST {address}/services/collector/event")
         );
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_made_anew_now_and_then_so_that_a_change_of_names_is_followed() {
+        let success = Act::Say(200, "", r#"{"text":"Success","code":0}"#);
+        let receiver = Receiver::start(&[success]).await;
+        let hec = hec(format!("http://{}", receiver.address));
+        for _ in 0..2 * RENEW_AFTER {
+            assert_eq!(hec.deliver(&numbered(1)).await, Delivery::accepted(1));
+        }
+        let heads = receiver.heads();
+        let last = |head: &&String| head.contains("\r\nconnection: close");
+        assert_eq!(heads.iter().filter(last).count(), 2);
+    }
+
+    #[tokio::test]
+    async fn auto_asks_before_it_sends_and_sends_again_what_a_token_that_loses_acknowledgement_leaves()
+     {
+        let receiver = Receiver::start(&[
+            Act::Say(200, "", r#"{"acks":{"2147483647":false}}"#),
+            Act::Say(200, "", r#"{"text":"Success","code":0,"ackId":0}"#),
+            Act::Say(400, "", r#"{"text":"ACK is disabled","code":14}"#),
+            Act::Say(200, "", r#"{"text":"Success","code":0}"#),
+        ])
+        .await;
+        let token = Secret::new("hunter2".to_owned());
+        let config = HecConfig {
+            urls: vec![format!("http://{}", receiver.address)],
+            ..HecConfig::plain(SecretSource::Literal(token.clone()))
+        };
+        let hec = SplunkHec::new(&config, token, client(), Directory::default()).unwrap();
+        let receipt = hec.deliver(&numbered(2)).await.pending.unwrap();
+        let clock = Clock::manual(Timestamp::from_millis(0));
+        let passing = async {
+            loop {
+                clock.advance(Duration::from_secs(1));
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let verdicts = tokio::select! {
+            verdicts = hec.confirmations(&clock) => verdicts,
+            () = passing => unreachable!(),
+        };
+        let [(lost, Verdict::Lost(failure))] = verdicts.as_slice() else {
+            panic!("{verdicts:?}");
+        };
+        assert_eq!((*lost, failure.key()), (receipt, "hec/ack_off".to_owned()));
+        assert!(lookup(failure).alert_after.is_zero());
+        assert_eq!(hec.deliver(&numbered(2)).await, Delivery::accepted(2));
+        let asked: Vec<_> = receiver
+            .heads()
+            .iter()
+            .map(|head| head.split(' ').nth(1).unwrap().to_owned())
+            .collect();
+        let (event, ack) = ("/services/collector/event", "/services/collector/ack");
+        assert_eq!(asked, [ack, event, ack, event]);
     }
 
     #[tokio::test]

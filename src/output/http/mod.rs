@@ -375,4 +375,4 @@ impl Output for Http {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -19,7 +19,7 @@ use crate::secret::SecretSource;
 
 /// What a receiver does with a request.
 #[derive(Clone, Debug)]
-enum Act {
+pub(in crate::output) enum Act {
     /// Answers with this status, further headers and body.
     Say(u16, &'static str, &'static str),
     /// Closes the connection without reading the request.
@@ -34,14 +34,14 @@ enum Act {
 type Seen = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
 /// A receiver that does what it is told, the last of it for ever.
-struct Receiver {
-    address: String,
+pub(in crate::output) struct Receiver {
+    pub(in crate::output) address: String,
     seen: Seen,
     _serving: JoinSet<()>,
 }
 
 impl Receiver {
-    async fn start(acts: &[Act]) -> Self {
+    pub(in crate::output) async fn start(acts: &[Act]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let seen = Seen::default();
@@ -61,7 +61,7 @@ impl Receiver {
         }
     }
 
-    fn heads(&self) -> Vec<String> {
+    pub(in crate::output) fn heads(&self) -> Vec<String> {
         let seen = self.seen.lock().unwrap();
         seen.iter().map(|(head, _)| head.clone()).collect()
     }
@@ -348,6 +348,21 @@ async fn a_server_that_is_down_is_passed_over_at_once_and_one_that_fails_from_th
         assert_eq!(http.deliver(&numbered(1)).await, Delivery::accepted(1));
     }
     assert_eq!((ill.heads().len(), well.heads().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_connection_is_made_anew_now_and_then_so_that_a_change_of_names_is_followed() {
+    let receiver = Receiver::start(&[OK]).await;
+    let http = open(&config(&[&receiver.address]));
+    for _ in 0..2 * RENEW_AFTER {
+        assert_eq!(http.deliver(&numbered(1)).await, Delivery::accepted(1));
+    }
+    let heads = receiver.heads();
+    let last = |head: &&String| head.contains("\r\nconnection: close");
+    assert_eq!(
+        (heads.len(), heads.iter().filter(last).count()),
+        (2 * RENEW_AFTER, 2)
+    );
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::config::host_and_port;
 use super::link::{Link, Reader, Stream, Wire, Writer};
+use super::queue::Ends;
 use super::{SyslogConfig, Transport};
 use crate::health::{Failure, Origin};
 use crate::http::{self, HttpError};
@@ -71,19 +72,20 @@ impl Connector {
         let Some(server) = self.servers.get(place) else {
             return Err(failure("connect", "no server", ""));
         };
-        let (wire, read) = match timeout(CONNECT_TIMEOUT, self.wire(server)).await {
+        let (wire, read, ends) = match timeout(CONNECT_TIMEOUT, self.wire(server)).await {
             Ok(connected) => connected?,
             Err(_) => return Err(failure("timeout", server, "no connection within 10 s")),
         };
         let link = Link {
             wire,
             server: server.clone(),
+            ends,
             number: 0,
         };
         Ok((link, read))
     }
 
-    async fn wire(&self, server: &str) -> Result<(Wire, Option<Reader>), Failure> {
+    async fn wire(&self, server: &str) -> Result<(Wire, Option<Reader>, Option<Ends>), Failure> {
         let told = |error: io::Error| failure_of(&error, server);
         match &self.way {
             Way::Tls(connector) => {
@@ -91,10 +93,15 @@ impl Connector {
                 let name = ServerName::try_from(host.to_owned())
                     .map_err(|e| failure("tls_name", server, &e.to_string()))?;
                 let tcp = tcp(server).await?;
+                let ends = ends(&tcp);
                 let tls = connector.connect(name, tcp).await.map_err(told)?;
-                Ok(halves(Box::new(tls), Wire::Stream))
+                Ok(halves(Box::new(tls), Wire::Stream, ends))
             }
-            Way::Tcp => Ok(halves(Box::new(tcp(server).await?), Wire::Stream)),
+            Way::Tcp => {
+                let tcp = tcp(server).await?;
+                let ends = ends(&tcp);
+                Ok(halves(Box::new(tcp), Wire::Stream, ends))
+            }
             Way::Udp => {
                 // Names are looked up anew for each connection.
                 let address = resolve(server).await?;
@@ -105,15 +112,15 @@ impl Connector {
                 };
                 let socket = UdpSocket::bind(any).await.map_err(told)?;
                 socket.connect(address).await.map_err(told)?;
-                Ok((Wire::Udp(socket), None))
+                Ok((Wire::Udp(socket), None, None))
             }
             Way::Unix => {
                 let socket = UnixDatagram::unbound().map_err(told)?;
                 match socket.connect(server) {
-                    Ok(()) => Ok((Wire::Unix(socket), None)),
+                    Ok(()) => Ok((Wire::Unix(socket), None, None)),
                     Err(error) if is_a_stream(&error) => {
                         let stream = UnixStream::connect(server).await.map_err(told)?;
-                        Ok(halves(Box::new(stream), Wire::Lines))
+                        Ok(halves(Box::new(stream), Wire::Lines, None))
                     }
                     Err(error) => Err(told(error)),
                 }
@@ -123,9 +130,18 @@ impl Connector {
 }
 
 /// The halves of a stream.
-fn halves(stream: Box<dyn Stream>, wire: fn(Writer) -> Wire) -> (Wire, Option<Reader>) {
+fn halves(
+    stream: Box<dyn Stream>,
+    wire: fn(Writer) -> Wire,
+    ends: Option<Ends>,
+) -> (Wire, Option<Reader>, Option<Ends>) {
     let (read, write) = tokio::io::split(stream);
-    (wire(write), Some(read))
+    (wire(write), Some(read), ends)
+}
+
+fn ends(tcp: &TcpStream) -> Option<Ends> {
+    let (local, peer) = (tcp.local_addr().ok()?, tcp.peer_addr().ok()?);
+    Some(Ends { local, peer })
 }
 
 /// Whether the socket is one of a stream: EPROTOTYPE on Linux.

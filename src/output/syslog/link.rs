@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::connect::{failure, failure_of};
 use super::frame::Frames;
+use super::queue::Ends;
 use super::unconfirmed::Number;
 use crate::health::Failure;
 
@@ -46,6 +47,8 @@ pub(super) enum Wire {
 pub(super) struct Link {
     pub(super) wire: Wire,
     pub(super) server: String,
+    /// Of a TCP connection.
+    pub(super) ends: Option<Ends>,
     /// 0 until it is put into use.
     pub(super) number: Number,
 }
@@ -53,7 +56,8 @@ pub(super) struct Link {
 /// The other half of a stream, which only tells of its end.
 pub(super) struct Watch {
     stream: Reader,
-    server: String,
+    pub(super) server: String,
+    pub(super) ends: Option<Ends>,
     pub(super) number: Number,
 }
 
@@ -136,6 +140,7 @@ impl Watch {
         Self {
             stream,
             server: link.server.clone(),
+            ends: link.ends,
             number: link.number,
         }
     }
@@ -186,6 +191,6 @@ async fn write(stream: &mut Writer, bytes: &[u8], server: &str) -> Result<(), Fa
         .map_err(|e| failure_of(&e, server))
 }
 
-fn stalled(server: &str) -> Failure {
+pub(super) fn stalled(server: &str) -> Failure {
     failure("stalled", server, "the receiver has taken nothing for 30 s")
 }

@@ -1,8 +1,8 @@
 //! Syslog over TLS, TCP, UDP or a Unix socket, as RFC 5424 or RFC 3164.
 //!
 //! Syslog has no answer, so nothing here proves that a receiver has stored an event. What can be known is used: on a stream, the events of a
-//! batch count as accepted 5 s after their bytes were written, if the receiver has neither closed nor reset the connection by
-//! then. If it has, or this program dies, all that was written in that time goes out again with the same ids. A datagram counts once the
+//! batch count as accepted 5 s after their bytes were written, if the receiver's system has acknowledged them and the receiver has neither
+//! closed nor reset the connection by then. If it has, or this program dies, all that was written in that time goes out again with the same ids. A datagram counts once the
 //! system took it.
 //!
 //! Meanwhile the next batches go out: `deliver` holds the half of a connection that is written to, `confirmations` the half that tells of its
@@ -14,6 +14,7 @@ mod config;
 mod connect;
 mod frame;
 mod link;
+mod queue;
 mod unconfirmed;
 
 pub use config::{Framing, Rfc, SyslogConfig, Transport};
@@ -22,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::batch::{Batch, BatchLimits};
 use super::batching::Then;
@@ -34,7 +35,8 @@ use crate::model::Timestamp;
 use crate::secret::{Fingerprint, Secret};
 use connect::{Connector, failure};
 use frame::{Encoder, Frames};
-use link::{Link, Reader, Sent, Watch};
+use link::{Link, Reader, Sent, Watch, stalled};
+use queue::Ends;
 use unconfirmed::{Number, Unconfirmed};
 
 /// From the last byte of a batch to its acceptance. A receiver that is gone answers with a reset within a round trip, one
@@ -43,6 +45,12 @@ const ACCEPTED_AFTER: Duration = Duration::from_secs(5);
 
 /// Long enough to learn of what the system knows of a connection already.
 const GLANCE: Duration = Duration::from_millis(5);
+
+/// From one look at what a receiver's system has not acknowledged to the next, in real time.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Looks at which nothing has moved: about as long as a write may take.
+const STANDS_STILL: u32 = 30;
 
 /// A server that does not want a connection closes it within a few round trips.
 const KEPT_AFTER: Duration = Duration::from_secs(1);
@@ -205,7 +213,7 @@ impl Syslog {
         };
         let sent = link.send(frames).await;
         let delivery = match sent {
-            Ok(Sent::Written) => Ok(self.written(&link, batch)),
+            Ok(Sent::Written) => Ok(self.written(&link, batch, frames.bytes.len())),
             Ok(Sent::Gone) => Ok(Delivery::accepted(batch.len())),
             Ok(Sent::TooLarge(0)) => Ok(Delivery::rejected(
                 0,
@@ -225,12 +233,12 @@ impl Syslog {
         delivery
     }
 
-    fn written(&self, link: &Link, batch: &Batch) -> Delivery {
+    fn written(&self, link: &Link, batch: &Batch, bytes: usize) -> Delivery {
         let Some(first) = batch.records().first() else {
             return Delivery::accepted(0);
         };
         let unconfirmed = &mut self.book().unconfirmed;
-        match unconfirmed.wrote(link.number, batch.lane(), first.id) {
+        match unconfirmed.wrote(link.number, batch.lane(), first.id, bytes as u64) {
             Some(receipt) => Delivery::pending(batch.len(), receipt),
             // While the last bytes were written.
             None => {
@@ -312,6 +320,7 @@ impl Output for Syslog {
     async fn confirmations(&self, clock: &Clock) -> Vec<(Receipt, Verdict)> {
         self.book().unconfirmed.told();
         let mut watch = self.watch.lock().await;
+        let mut is_stuck = false;
         loop {
             let next = {
                 let mut book = self.book();
@@ -324,6 +333,7 @@ impl Output for Syslog {
                 }
                 book.unconfirmed.next(clock.now(), ACCEPTED_AFTER)
             };
+            let is_due = next.is_some_and(|at| at <= clock.now());
             tokio::select! {
                 biased;
                 (number, failure) = closed(&mut watch) => {
@@ -331,18 +341,38 @@ impl Output for Syslog {
                     continue;
                 }
                 () = self.changed.notified() => continue,
-                () = reached(clock, next) => {}
+                () = sleep(LOOK_AGAIN), if is_stuck && is_due => {}
+                () = reached(clock, next), if !(is_stuck && is_due) => {}
             }
             // A process that did not run for a while may hear of the time before it hears of a reset.
             if let Ok((number, failure)) = timeout(GLANCE, closed(&mut watch)).await {
                 self.book().unconfirmed.broke(number, &failure);
                 continue;
             }
-            let accepted = self.book().unconfirmed.accepted(clock.now());
+            // Asked first, so that what is written meanwhile only makes for waiting.
+            let written = self.book().unconfirmed.written();
+            let unacknowledged = unacknowledged(watch.as_ref().and_then(|watch| watch.ends)).await;
+            let unconfirmed = &mut self.book().unconfirmed;
+            let accepted = unconfirmed.accepted(clock.now(), written, unacknowledged);
             if !accepted.is_empty() {
                 return accepted;
             }
+            is_stuck = unacknowledged > 0;
+            if is_stuck
+                && unconfirmed.stands_still(unacknowledged, STANDS_STILL)
+                && let Some(open) = &*watch
+            {
+                unconfirmed.broke(open.number, &stalled(&open.server));
+            }
         }
+    }
+}
+
+/// Bytes that the receiver's system has not acknowledged; none where that cannot be known.
+async fn unacknowledged(ends: Option<Ends>) -> u64 {
+    match ends {
+        Some(ends) => blocking(move || ends.unacknowledged()).await.unwrap_or(0),
+        None => 0,
     }
 }
 

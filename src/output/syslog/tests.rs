@@ -252,6 +252,66 @@ async fn a_reset_wins_against_the_time_that_has_passed_meanwhile() {
     assert!(matches!(verdicts[0].1, Verdict::Lost(_)));
 }
 
+/// Listens with a buffer so small that little is taken from a sender before it is read.
+fn narrow() -> TcpListener {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket.listen(8).unwrap()
+}
+
+#[tokio::test]
+async fn what_a_receiver_that_stands_still_has_not_taken_goes_out_again_when_it_dies() {
+    let listener = narrow();
+    let address = listener.local_addr().unwrap().to_string();
+    let output = output(&config(Transport::Tcp, &[address]));
+    let clock = clock();
+    // Our own buffer takes all of it.
+    let batch = numbered(1_000);
+    let (delivery, accepted) = tokio::join!(output.deliver(&batch), listener.accept());
+    let (delivery, (socket, _)) = (delivery, accepted.unwrap());
+    let sent = receipt(&delivery);
+    clock.advance(Duration::from_secs(3_600));
+    let (verdicts, ()) = tokio::join!(output.confirmations(&clock), async {
+        // Longer than from one look to the next.
+        clock.advance(Duration::from_secs(3_600));
+        sleep(2 * LOOK_AGAIN).await;
+        drop(socket);
+    });
+    let [(lost, Verdict::Lost(failure))] = verdicts.as_slice() else {
+        panic!("{verdicts:?}");
+    };
+    assert_eq!((*lost, failure.key()), (sent, "syslog/reset".to_owned()));
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_slow_gets_its_time_and_nothing_twice() {
+    let listener = narrow();
+    let address = listener.local_addr().unwrap().to_string();
+    let output = output(&config(Transport::Tcp, &[address]));
+    let clock = clock();
+    let batch = numbered(1_000);
+    let (delivery, accepted) = tokio::join!(output.deliver(&batch), listener.accept());
+    let (mut socket, _) = accepted.unwrap();
+    let (verdicts, text) = tokio::join!(output.confirmations(&clock), async {
+        clock.advance(Duration::from_secs(3_600));
+        sleep(LOOK_AGAIN).await;
+        let mut text: Vec<u8> = Vec::new();
+        while counted_so_far(&text) < 1_000 {
+            assert_ne!(socket.read_buf(&mut text).await.unwrap(), 0);
+        }
+        text
+    });
+    assert_eq!(verdicts, [(receipt(&delivery), Verdict::Accepted)]);
+    assert_eq!(counted(&text).len(), 1_000);
+}
+
+/// How many messages begin in what was received.
+fn counted_so_far(text: &[u8]) -> usize {
+    let ends = memchr::memmem::find_iter(text, b"}").count();
+    if text.ends_with(b"}") { ends } else { 0 }
+}
+
 #[tokio::test]
 async fn a_lane_that_lost_events_sends_nothing_before_them() {
     let (listener, address) = listener().await;
@@ -423,6 +483,22 @@ async fn a_datagram_is_a_message_and_one_too_large_for_the_network_is_put_aside(
     assert_eq!(output.deliver(&events).await, Delivery::accepted(1));
     let rest = output.deliver(&events.slice(1..2)).await;
     assert_eq!((rest.accepted, rest.rejected[0].index), (0, 0));
+}
+
+#[tokio::test]
+async fn a_unix_socket_of_datagrams_gets_a_message_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let socket = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let output = output(&config(Transport::Unix, &[path.display().to_string()]));
+    assert_eq!(output.deliver(&numbered(2)).await, Delivery::accepted(2));
+    let mut message = [0; 8 << 10];
+    for n in 0..2 {
+        let len = socket.recv(&mut message).await.unwrap();
+        let text = std::str::from_utf8(&message[..len]).unwrap();
+        assert!(text.ends_with(&format!(r#"{{"n":{n}}}"#)), "{text}");
+        read_5424(text);
+    }
 }
 
 #[tokio::test]

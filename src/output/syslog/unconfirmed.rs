@@ -19,6 +19,10 @@ pub(super) type Number = u64;
 pub(super) struct Unconfirmed {
     receipts: u64,
     connection: Number,
+    /// Bytes that were written to the connection.
+    written: u64,
+    /// What the receiver's system had not acknowledged at the last look, and at how many before that it was the same.
+    stuck: (u64, u32),
     /// Why nothing more can be written to the connection, if so.
     broken: Option<Failure>,
     has_lost: bool,
@@ -35,6 +39,8 @@ struct Waiting {
     receipt: Receipt,
     lane: LaneId,
     first: EventId,
+    /// Bytes that were written to the connection up to its end.
+    end: u64,
     /// `None` until the time of its writing is known.
     counts_at: Option<Timestamp>,
 }
@@ -45,6 +51,7 @@ impl Unconfirmed {
         self.give_up(given_up);
         self.broken = None;
         self.has_lost = false;
+        (self.written, self.stuck) = (0, (0, 0));
         self.connection += 1;
         self.connection
     }
@@ -84,16 +91,19 @@ impl Unconfirmed {
         connection: Number,
         lane: &LaneId,
         first: EventId,
+        bytes: u64,
     ) -> Option<Receipt> {
         if connection != self.connection || self.broken.is_some() {
             return None;
         }
+        self.written += bytes;
         self.receipts += 1;
         let receipt = Receipt(self.receipts);
         self.waiting.push_back(Waiting {
             receipt,
             lane: lane.clone(),
             first,
+            end: self.written,
             counts_at: None,
         });
         Some(receipt)
@@ -131,14 +141,40 @@ impl Unconfirmed {
             .collect()
     }
 
-    /// What counts by now.
-    pub(super) fn accepted(&mut self, now: Timestamp) -> Vec<(Receipt, Verdict)> {
-        let counts = |batch: &&Waiting| batch.counts_at.is_some_and(|at| at <= now);
+    /// Bytes that were written to the connection of the moment.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// What counts by now: what is old enough, and lies ahead of the last `unacknowledged` of the bytes that were `written` before that was
+    /// looked up. Over TLS more bytes are sent than are written, so that this errs on the side of waiting.
+    pub(super) fn accepted(
+        &mut self,
+        now: Timestamp,
+        written: u64,
+        unacknowledged: u64,
+    ) -> Vec<(Receipt, Verdict)> {
+        let arrived = written.saturating_sub(unacknowledged);
+        let is_old = |batch: &Waiting| batch.counts_at.is_some_and(|at| at <= now);
+        let counts = |batch: &&Waiting| is_old(batch) && batch.end <= arrived;
         let n = self.waiting.iter().take_while(counts).count();
         let accepted = self.waiting.drain(..n);
         accepted
             .map(|batch| (batch.receipt, Verdict::Accepted))
             .collect()
+    }
+
+    /// Notes a look at which nothing counted because of what is unacknowledged; whether it has been the same for so many looks that the
+    /// receiver must stand still.
+    pub(super) fn stands_still(&mut self, unacknowledged: u64, looks: u32) -> bool {
+        let (before, times) = self.stuck;
+        let times = if before == unacknowledged {
+            times + 1
+        } else {
+            0
+        };
+        self.stuck = (unacknowledged, times);
+        times >= looks
     }
 
     /// Notes that the worker has acted on every verdict so far.
@@ -181,32 +217,80 @@ mod tests {
     #[test]
     fn a_batch_counts_five_seconds_after_it_was_written_and_not_before() {
         let (mut unconfirmed, connection) = connected();
-        let one = unconfirmed.wrote(connection, &lane("a"), id(1)).unwrap();
+        let one = unconfirmed
+            .wrote(connection, &lane("a"), id(1), 10)
+            .unwrap();
         assert_eq!(unconfirmed.next(at(0), AFTER), Some(at(5_000)));
-        let two = unconfirmed.wrote(connection, &lane("b"), id(2)).unwrap();
+        let two = unconfirmed
+            .wrote(connection, &lane("b"), id(2), 10)
+            .unwrap();
         assert_eq!(unconfirmed.next(at(300), AFTER), Some(at(5_000)));
-        assert_eq!(unconfirmed.accepted(at(4_999)), []);
-        assert_eq!(unconfirmed.accepted(at(5_000)), [(one, Verdict::Accepted)]);
+        assert_eq!(unconfirmed.accepted(at(4_999), u64::MAX, 0), []);
+        assert_eq!(
+            unconfirmed.accepted(at(5_000), u64::MAX, 0),
+            [(one, Verdict::Accepted)]
+        );
         assert_eq!(unconfirmed.next(at(5_000), AFTER), Some(at(5_300)));
-        assert_eq!(unconfirmed.accepted(at(5_300)), [(two, Verdict::Accepted)]);
+        assert_eq!(
+            unconfirmed.accepted(at(5_300), u64::MAX, 0),
+            [(two, Verdict::Accepted)]
+        );
         assert_eq!(unconfirmed.next(at(5_300), AFTER), None);
+    }
+
+    #[test]
+    fn what_the_receivers_system_has_not_acknowledged_does_not_count_however_old_it_is() {
+        let (mut unconfirmed, connection) = connected();
+        let receipts = [1, 2, 3].map(|n| {
+            let written = unconfirmed.wrote(connection, &lane("a"), id(n), 10);
+            written.unwrap()
+        });
+        unconfirmed.next(at(0), AFTER);
+        let counted = |unconfirmed: &mut Unconfirmed, unacknowledged| {
+            let written = unconfirmed.written();
+            let accepted = unconfirmed.accepted(at(90_000), written, unacknowledged);
+            accepted
+                .into_iter()
+                .map(|(receipt, _)| receipt)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(counted(&mut unconfirmed, 30), []);
+        // Bytes of a batch that is being written are unacknowledged too.
+        assert_eq!(counted(&mut unconfirmed, 99), []);
+        assert_eq!(counted(&mut unconfirmed, 11), [receipts[0]]);
+        assert_eq!(counted(&mut unconfirmed, 10), [receipts[1]]);
+        assert_eq!(counted(&mut unconfirmed, 0), [receipts[2]]);
+    }
+
+    #[test]
+    fn a_receiver_stands_still_when_look_after_look_it_has_taken_nothing() {
+        let (mut unconfirmed, _) = connected();
+        let looks = [50, 50, 50, 40, 40, 40, 40];
+        let still = looks.map(|bytes| unconfirmed.stands_still(bytes, 3));
+        assert_eq!(still, [false, false, false, false, false, false, true]);
+        unconfirmed.connected(&reset());
+        assert!(!unconfirmed.stands_still(40, 3));
     }
 
     #[test]
     fn a_break_loses_what_waits_and_nothing_that_counts() {
         let (mut unconfirmed, connection) = connected();
-        let mut write = |n| unconfirmed.wrote(connection, &lane("a"), id(n)).unwrap();
+        let mut write = |n| {
+            unconfirmed
+                .wrote(connection, &lane("a"), id(n), 10)
+                .unwrap()
+        };
         let (two, three) = {
             write(1);
             (write(2), write(3))
         };
         unconfirmed.waiting[0].counts_at = Some(at(1));
-        assert_eq!(unconfirmed.accepted(at(1)).len(), 1);
+        assert_eq!(unconfirmed.accepted(at(1), u64::MAX, 0).len(), 1);
         unconfirmed.broke(connection, &reset());
-        assert_eq!(unconfirmed.wrote(connection, &lane("a"), id(4)), None);
+        assert_eq!(unconfirmed.wrote(connection, &lane("a"), id(4), 10), None);
         let lost = Verdict::Lost(reset());
         assert_eq!(unconfirmed.lost(), [(two, lost.clone()), (three, lost)]);
-        assert_eq!(unconfirmed.accepted(at(i64::MAX)), []);
+        assert_eq!(unconfirmed.accepted(at(i64::MAX), u64::MAX, 0), []);
         // A late word of an older connection says nothing about the next one.
         let next = unconfirmed.connected(&reset());
         unconfirmed.broke(connection, &reset());
@@ -217,7 +301,9 @@ mod tests {
     fn a_lane_goes_on_with_what_it_lost_and_others_go_on_at_once() {
         let (mut unconfirmed, connection) = connected();
         for n in [1, 2] {
-            unconfirmed.wrote(connection, &lane("a"), id(n)).unwrap();
+            unconfirmed
+                .wrote(connection, &lane("a"), id(n), 10)
+                .unwrap();
         }
         unconfirmed.broke(connection, &reset());
         assert!(unconfirmed.may_go(&lane("b"), id(9)));
@@ -233,7 +319,9 @@ mod tests {
     #[test]
     fn a_lane_whose_lost_events_are_gone_is_held_up_once() {
         let (mut unconfirmed, connection) = connected();
-        unconfirmed.wrote(connection, &lane("a"), id(1)).unwrap();
+        unconfirmed
+            .wrote(connection, &lane("a"), id(1), 10)
+            .unwrap();
         unconfirmed.broke(connection, &reset());
         unconfirmed.lost();
         unconfirmed.told();
@@ -270,7 +358,7 @@ mod tests {
                         }
                         let receipt = unconfirmed
                             .may_go(&name, id(event))
-                            .then(|| unconfirmed.wrote(connection, &name, id(event)).unwrap());
+                            .then(|| unconfirmed.wrote(connection, &name, id(event), 10).unwrap());
                         match receipt {
                             Some(receipt) => {
                                 let first_time = !arrived[i].contains(&event);
@@ -293,7 +381,7 @@ mod tests {
                         now += 1_000;
                         unconfirmed.next(at(now), AFTER);
                         handed = unconfirmed.lost();
-                        handed.extend(unconfirmed.accepted(at(now)));
+                        handed.extend(unconfirmed.accepted(at(now), u64::MAX, 0));
                     }
                     // The worker acts on the verdicts, and asks again.
                     _ => {
