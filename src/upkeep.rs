@@ -129,6 +129,7 @@ mod tests {
             records,
             reason: "not a JSON object".to_owned(),
             kept: None,
+            withheld: false,
             sent_again: None,
         };
         let old = aside(61, 1000, "quarantine/a");

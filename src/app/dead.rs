@@ -41,7 +41,7 @@ pub(super) async fn send_again(context: &Context, number: u64) -> Result<Value, 
     let outputs = context.status.report(context.clock.now()).outputs;
     if !outputs.iter().any(|one| one.name == output) {
         return Err(format!(
-            "dead letter {number} was refused by {output}, which is not in the configuration"
+            "dead letter {number} was for {output}, which is not in the configuration"
         ));
     }
     if !context.store.send_again(number).await.map_err(said)? {
@@ -80,6 +80,7 @@ fn one(store: &Store, number: u64, record: &AsideRecord) -> Value {
         "output": output,
         "lane": lane,
         "records": record.records,
+        "withheld": record.withheld,
         "reason": record.reason,
         "file": record.file,
         "kept": store.kept(record),

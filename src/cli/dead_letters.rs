@@ -232,6 +232,9 @@ fn table(letters: &Value, out: &mut impl Write) -> io::Result<()> {
         let number = |name| letter.get(name).and_then(Value::as_u64).unwrap_or(0);
         let who = match text("output") {
             output if output.is_empty() => "not decoded".to_owned(),
+            output if letter.get("withheld") == Some(&Value::Bool(true)) => {
+                format!("not offered to {output}")
+            }
             output => format!("refused by {output}"),
         };
         let sent = match text("sent_again") {
@@ -270,6 +273,8 @@ mod tests {
               "reason": "not a JSON object", "sent_again": "2026-01-07T00:00:00.000Z" },
             { "number": 13, "time": "2026-01-06T09:08:09.000Z", "output": null, "lane": "acme/siem-cg/receipt", "records": 1,
               "reason": "the file could not be read in 5 tries", "kept": "/var/lib/x/quarantine/a/b.file", "sent_again": null },
+            { "number": 14, "time": "2026-01-06T09:08:09.000Z", "output": "lake", "lane": "acme/audit", "records": 2, "withheld": true,
+              "reason": "its 3000 bytes are more than max_event_bytes", "sent_again": null },
         ]);
         let mut out = Vec::new();
         table(&letters, &mut out).unwrap();
@@ -277,6 +282,7 @@ mod tests {
             1  2026-01-06T09:08:07.000Z  1 of acme/audit, refused by splunk: 400: Invalid data format\u{1b}[31m
            12  2026-01-06T09:08:08.000Z  3 of acme/siem-cg/url protect, not decoded, sent again 2026-01-07T00:00:00.000Z: not a JSON object
            13  2026-01-06T09:08:09.000Z  1 of acme/siem-cg/receipt, not decoded, with its file: the file could not be read in 5 tries
+           14  2026-01-06T09:08:09.000Z  2 of acme/audit, not offered to lake: its 3000 bytes are more than max_event_bytes
         ");
     }
 }

@@ -147,6 +147,7 @@ fn a_damaged_frame_explains_as_many_events_as_it_held_and_no_more() {
         records: 2,
         reason: "checksum".to_owned(),
         kept: None,
+        withheld: false,
         sent_again: None,
     };
     stored.asides.insert(1, aside);

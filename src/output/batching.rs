@@ -139,7 +139,7 @@ impl Oversized {
         let rejection = |(index, record): (usize, &Record)| Rejection {
             index,
             reason: format!(
-                "not offered: its {} bytes are more than max_event_bytes",
+                "its {} bytes are more than max_event_bytes",
                 record.body.len()
             ),
             judge: Judge::Collector,

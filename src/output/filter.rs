@@ -281,7 +281,8 @@ impl Sifted {
     /// What became of a batch of which nothing was offered.
     fn without_an_offer(&self) -> Delivery {
         if self.unclear && self.looked_at == 0 {
-            let reason = "not offered: it is no JSON object, so the fields that the output must not see cannot be found";
+            let reason =
+                "it is no JSON object, so the fields that the output must not see cannot be found";
             return Delivery::withheld(vec![Rejection {
                 index: 0,
                 reason: reason.to_owned(),

@@ -42,6 +42,7 @@ pub(super) fn write_aside(
         records: records.len() as u64,
         reason: reason_of(records),
         kept: kept.map(str::to_owned),
+        withheld: records.iter().all(|record| record.withheld),
         sent_again: None,
     })
 }

@@ -188,6 +188,9 @@ pub struct AsideRecord {
     /// The file that was kept whole with them, below the state directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<String>,
+    /// Whether an output was not offered them; else it refused some, or they never were events.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withheld: bool,
     /// When a person had the records sent again; they wait for nobody any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_again: Option<Timestamp>,

@@ -59,6 +59,7 @@ impl Engine {
             records: seen.events,
             reason,
             kept: None,
+            withheld: false,
             sent_again: None,
         };
         self.put_aside(aside, changed);

@@ -548,6 +548,61 @@ fn odd_values_are_told_what_would_be_right() {
 }
 
 #[test]
+fn an_http_output_is_told_what_does_not_go_together_and_shows_no_secret() {
+    let output = |name: &str, lines: &str| {
+        format!("\n[[output]]\nname = \"{name}\"\ntype = \"http\"\n{lines}\n")
+    };
+    let told = bad(&[
+        INTEGRATION,
+        &output("bare", ""),
+        &output(
+            "urls",
+            "url = [\"https://a.example/in?key=hunter2\", \"ftp://b\", \"https://me:hunter2@c\", \"d\"]",
+        ),
+        &output(
+            "array",
+            "url = \"https://a.example\"\nbody = \"json_array\"\nformat = \"cef\"\ntimeout = \"1h\"\nmax_event_bytes = \"2MiB\"\noversized = \"drop\"\ngzip_level = 10\nclient_cert = \"me.pem\"",
+        ),
+        &output(
+            "both",
+            "url = \"https://a.example\"\ntoken = { env = \"T\" }\nusername = \"me\"\npassword = { env = \"P\" }",
+        ),
+        &output("half", "url = \"https://a.example\"\nusername = \"me\""),
+        &output(
+            "headers",
+            "url = \"https://a.example\"\ntoken = { env = \"T\" }\nheaders = { \"a b\" = \"1\", Host = \"x\", X-A = 5, X-B = { vault = \"hunter2\" }, Authorization = \"y\" }",
+        ),
+    ]);
+    assert!(!told.contains("hunter2"), "{told}");
+    assert_snapshot!(told, @r#"
+    config.toml:8:1: output[bare].url: is missing; expected a URL such as "https://vector.example.com:8080/events", or a list of them
+    config.toml:16:44: output[urls].url: is not a URL of http or https; expected a URL such as "https://vector.example.com:8080/events"
+    config.toml:16:55: output[urls].url: holds a user name or a password; they belong into username and password
+    config.toml:16:79: output[urls].url: is not a URL: relative URL without a base; expected a URL such as "https://vector.example.com:8080/events"
+    config.toml:23:10: output[array].format: must be "json" for body = "json_array"
+    config.toml:24:11: output[array].timeout: must be from 1s to 5m
+    config.toml:25:19: output[array].max_event_bytes: must be from 1 KiB to 1 MiB
+    config.toml:26:13: output[array].oversized: expected one of "truncate", "quarantine", found "drop"
+    config.toml:27:14: output[array].gzip_level: must be from 1, the fastest, to 9
+    config.toml:28:15: output[array].client_cert: needs client_key beside it
+    config.toml:34:9: output[both].token: stands beside username and password; a request has one of the two
+    config.toml:42:12: output[half].username: needs password beside it
+    config.toml:49:11: output[headers].headers: has "authorization", which token or username and password set
+    config.toml:49:21: output[headers].headers.a b: is not the name of a header
+    config.toml:49:33: output[headers].headers.Host: is set by the program, or stands here twice
+    config.toml:49:44: output[headers].headers.X-A: expected a text, or for a secret { credential = "NAME" }, { file = "PATH" } or { env = "VARIABLE" }, found a number
+    config.toml:49:53: output[headers].headers.X-B: unknown kind of secret; known are "credential", "file", "env", "literal"
+    17 problems in 1 file
+    "#);
+    let clear = good(&[
+        INTEGRATION,
+        &output("clear", "url = \"http://a.example/in\""),
+    ]);
+    let warned: Vec<_> = clear.warnings.iter().map(ToString::to_string).collect();
+    assert!(warned[0].contains("in the clear"), "{warned:?}");
+}
+
+#[test]
 fn a_syslog_output_is_told_what_does_not_go_together() {
     let output = |name: &str, lines: &str| {
         format!("\n[[output]]\nname = \"{name}\"\ntype = \"syslog\"\n{lines}\n")

@@ -291,7 +291,7 @@ impl Output for Syslog {
             Then::Quarantine if !shortened.is_empty() => {
                 let withheld = shortened.iter().map(|index| Rejection {
                     index: *index,
-                    reason: "not offered: its message would be longer than max_bytes".to_owned(),
+                    reason: "its message would be longer than max_bytes".to_owned(),
                     judge: Judge::Collector,
                 });
                 return Delivery::withheld(withheld.collect());

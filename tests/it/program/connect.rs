@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use mimecast_collector::simulator::{Account, Answer, Confirms, Fault, HecAcks, Options, Target};
 use serde_json::Value;
@@ -199,6 +200,34 @@ async fn a_receiver_that_refuses_says_whether_it_is_the_token_the_index_or_the_a
     found(&place)
         .await
         .assert("splunk", "health", "failure", &["hec/18"]);
+}
+
+#[tokio::test]
+async fn a_receiver_over_http_is_asked_with_a_body_without_events() {
+    let receiver = super::http::Receiver::start(Duration::ZERO).await;
+    let address = receiver.address().to_owned();
+    let output = |body: &str| {
+        format!(
+            "\n[[output]]\nname = \"lake\"\ntype = \"http\"\nurl = \"http://{address}/in?key=hunter2\"\nbody = \"{body}\"\n"
+        )
+    };
+    for body in ["ndjson", "json_array"] {
+        let place = place(Options::default(), "", |text| text + &output(body)).await;
+        let found = found(&place).await;
+        found.assert(
+            "lake",
+            "receiver",
+            "ok",
+            &["/in answers a body without events"],
+        );
+        found.assert("lake", "connection", "ok", &["without TLS"]);
+        assert!(!found.text.contains("hunter2"), "{}", found.text);
+    }
+    receiver.script(&[super::http::Act::Refuse(401)].repeat(2));
+    let place = place(Options::default(), "", |text| text + &output("ndjson")).await;
+    let found = found(&place).await;
+    found.assert("lake", "receiver", "failure", &["http/401"]);
+    assert_eq!(receiver.distinct(), 0);
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ impl Receiver {
         self.state.lock().unwrap().arrived.len() as u64
     }
 
-    fn script(&self, acts: &[Act]) {
+    pub(super) fn script(&self, acts: &[Act]) {
         self.state.lock().unwrap().acts.extend(acts);
     }
 
@@ -166,8 +166,8 @@ fn first_request(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let start = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let head = String::from_utf8(bytes.get(..start)?.to_vec()).unwrap();
     let head = head.to_lowercase();
-    let length = head.split("content-length: ").nth(1).unwrap();
-    let length: usize = length.lines().next().unwrap().parse().unwrap();
+    let length = head.split("content-length: ").nth(1);
+    let length: usize = length.map_or(0, |text| text.lines().next().unwrap().parse().unwrap());
     let body = bytes.get(start..start + length)?;
     Some((body.to_vec(), start + length))
 }
