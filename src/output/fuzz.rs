@@ -6,6 +6,7 @@
 
 use serde_json::Value;
 
+use super::batching::Then;
 pub use super::filter::fuzz::filters;
 use super::format::{Event, Format, Template, escape};
 use super::syslog::{Framing, Rfc, SyslogConfig, Transport};
@@ -120,6 +121,7 @@ fn frames(format: &Format, how: u8, what: u8, records: &[Record], max_bytes: usi
         app_name: "mimecast-collector".to_owned(),
         hostname: Some("collector-1".to_owned()),
         max_bytes,
+        oversized: Then::Truncate,
         ca_file: None,
         client_cert: None,
         client_key: None,

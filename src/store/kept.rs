@@ -104,6 +104,7 @@ pub(super) fn adopt(root: &Path, asides: &mut BTreeMap<u64, AsideRecord>, now: T
             records: records.len() as u64,
             reason: files::reason_of(&records),
             kept: Some(copy),
+            withheld: false,
             sent_again: None,
         };
         asides.insert(number, aside);
@@ -164,6 +165,7 @@ mod tests {
             what: "receipt".to_owned(),
             reason: "it is cut".to_owned(),
             record: "{}".to_owned(),
+            withheld: false,
             event: None,
         };
         let record = files::write_aside(root, OWNER, AT, &[aside], Some(copy.name())).unwrap();

@@ -127,8 +127,9 @@ impl Acks {
         receipt
     }
 
-    /// The token has acknowledgement, or has it no more: then what is not confirmed never will be.
-    pub(super) fn learn(&self, is_on: bool) {
+    /// The token has acknowledgement, or has it no more: then what is not confirmed never will be. Gives whether that is news: the
+    /// requests of a window ask at the same time.
+    pub(super) fn learn(&self, is_on: bool) -> bool {
         let mut state = self.lock();
         let was_on = state.is_on.replace(is_on);
         if !is_on && was_on == Some(true) {
@@ -140,6 +141,7 @@ impl Acks {
             drop(state);
             self.changed.notify_one();
         }
+        was_on != Some(is_on)
     }
 
     /// Forgets what was known of the token, so that it is asked again.
@@ -275,7 +277,8 @@ mod tests {
         let acks = acks();
         acks.keep(route("a"), 1);
         acks.keep(route("b"), 1);
-        acks.learn(false);
+        assert!(acks.learn(false));
+        assert!(!acks.learn(false), "that is no news");
         assert_eq!(acks.is_on(), Some(false));
         let lost = keys(&acks.due(NOW).0);
         assert_eq!(

@@ -5,6 +5,7 @@ use super::encode::Encoder;
 use super::reply::Answer;
 use crate::http::fuzz::answer;
 use crate::model::{LaneId, Record, text};
+use crate::output::batching::Oversized;
 use crate::output::directory::Directory;
 use crate::output::{Batch, fuzz};
 use crate::secret::Secret;
@@ -20,7 +21,7 @@ pub(in crate::output) fn bodies(records: &[Record]) {
     let lane = LaneId::from_text("acme-uk/siem-cg/url protect");
     let batch = Batch::new(lane, records.to_vec());
     for max in [1, usize::MAX] {
-        let Ok(body) = encoder.encode(&batch, max) else {
+        let Ok(body) = encoder.encode(&batch, max, Oversized::default()) else {
             unreachable!("memory takes all bytes")
         };
         assert!(body.events >= 1 && (max == 1 || body.events == records.len()));

@@ -13,6 +13,7 @@ use mimecast_collector::model::{
     Carry, Cursor, Event, EventId, Form, LaneId, OutputId, Record, Route, Sink as _, StreamId,
     Timestamp,
 };
+use mimecast_collector::output::batching::Then;
 use mimecast_collector::output::config::{OutputConfig, OutputKind};
 use mimecast_collector::output::directory::Directory;
 use mimecast_collector::output::filter::FilterConfig;
@@ -271,6 +272,7 @@ fn syslog(transport: Transport, server: String) -> Target {
             app_name: "mimecast-collector".to_owned(),
             hostname: None,
             max_bytes: 1 << 20,
+            oversized: Then::Truncate,
             ca_file: None,
             client_cert: None,
             client_key: None,

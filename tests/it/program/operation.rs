@@ -570,3 +570,29 @@ async fn what_simulate_prints_is_a_configuration_that_check_accepts_and_run_work
         "{end}"
     );
 }
+
+#[tokio::test]
+async fn a_trouble_that_lasts_is_one_line_in_the_log_however_often_it_is_met() {
+    let bench = configured().await;
+    let down = Fault::answer(Target::Hec, Answer::server_error(503));
+    bench.handle.script(down);
+    bench.handle.publish("one", "siem", "receipt", 5).unwrap();
+    let collector = bench.run(600);
+    let refused = |handle: &Handle| {
+        let requests = handle.requests();
+        let refused = |request: &&Request| request.status == Some(503);
+        requests.iter().filter(refused).count()
+    };
+    bench
+        .until("many refusals", |handle| refused(handle) >= 6)
+        .await;
+    bench.handle.clear_faults();
+    collector
+        .logged(&["INFO", "recovered", "output splunk"])
+        .await;
+    let told = collector.lines(&["WARN", "output splunk", "state=retrying"]);
+    assert_eq!(told.len(), 1, "{}", collector.log());
+    let asked = collector.lines(&["no indexer acknowledgement"]);
+    assert!(asked.len() <= 1, "{}", collector.log());
+    collector.stop().await;
+}

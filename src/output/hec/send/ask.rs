@@ -46,10 +46,11 @@ impl SplunkHec {
         match (failure.code.as_str(), self.mode) {
             ("14", AckMode::On) => Err(failure),
             ("14", AckMode::Auto | AckMode::Off) => {
-                self.acks.learn(false);
-                tracing::info!(
-                    "the token has no indexer acknowledgement: what HEC takes counts as delivered"
-                );
+                if self.acks.learn(false) {
+                    tracing::info!(
+                        "the token has no indexer acknowledgement: what HEC takes counts as delivered"
+                    );
+                }
                 Ok(())
             }
             (_, AckMode::Auto | AckMode::On | AckMode::Off) => Ok(()),
