@@ -50,12 +50,16 @@ impl Found {
 }
 
 /// A bench whose files and state directory are as they should be. The state directory is on the disk that the tests were built on.
-struct Place {
-    bench: Bench,
+pub(super) struct Place {
+    pub(super) bench: Bench,
     _disk: TempDir,
 }
 
-async fn place(options: Options, output: &str, change: impl FnOnce(String) -> String) -> Place {
+pub(super) async fn place(
+    options: Options,
+    output: &str,
+    change: impl FnOnce(String) -> String,
+) -> Place {
     let bench = Bench::with(options).await;
     let integrations = [
         bench.integration(&Account::v1("one"), "\"all\""),

@@ -134,6 +134,16 @@ impl Bench {
         }
     }
 
+    /// Runs the program to its end, with these arguments alone.
+    pub(super) async fn ended_alone(&self, arguments: &[&str]) -> Ended {
+        let mut program = Program::start(arguments, self.folder.path());
+        Ended {
+            code: program.code().await,
+            out: program.out(),
+            err: program.log(),
+        }
+    }
+
     /// Waits until the simulator has seen what `condition` wants.
     pub(super) async fn until(&self, what: &str, condition: impl FnMut(&Handle) -> bool) {
         within(what, self.handle.until(condition)).await;

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod budget;
+mod commands;
 mod connect;
 mod damaged;
 mod delivery;
@@ -15,6 +16,7 @@ mod http;
 mod ledger;
 mod logs;
 mod memory;
+mod moving;
 mod operation;
 mod outage;
 mod polling;

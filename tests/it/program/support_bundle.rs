@@ -22,18 +22,18 @@ fn unpacked(bench: &Bench, name: &str) -> BTreeMap<String, String> {
         .unwrap();
     let mut rest = bytes.as_slice();
     let mut files = BTreeMap::new();
-    while rest[0] != 0 {
+    while rest.first() != Some(&0) {
         let (header, behind) = rest.split_at(512);
-        let text = |from: usize, to: usize| {
-            let field = header[from..to].split(|byte| *byte == 0).next().unwrap();
-            String::from_utf8(field.to_vec()).unwrap()
+        let text = |from: usize| {
+            let field = header.split_at(from).1.split(|byte| *byte == 0).next();
+            String::from_utf8(field.unwrap().to_vec()).unwrap()
         };
-        let size = usize::from_str_radix(&text(124, 136), 8).unwrap();
-        let name = text(0, 100);
+        let size = usize::from_str_radix(&text(124), 8).unwrap();
+        let name = text(0);
         let (_, name) = name.split_once('/').unwrap();
-        let content = String::from_utf8(behind[..size].to_vec()).unwrap();
-        files.insert(name.to_owned(), content);
-        rest = &behind[size.next_multiple_of(512)..];
+        let content = behind.split_at(size).0.to_vec();
+        files.insert(name.to_owned(), String::from_utf8(content).unwrap());
+        rest = behind.split_at(size.next_multiple_of(512)).1;
     }
     files
 }
