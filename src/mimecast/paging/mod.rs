@@ -19,11 +19,16 @@ pub use probe::Probed;
 
 use std::panic;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
 use super::FetchError;
 use crate::health::{Failure, Origin};
 use crate::model::StreamId;
+
+/// Work that blocks at once in the process. It may wait for the store, which needs a thread of the same pool: if such work had all of
+/// its 512, nothing would ever go on. The pool is the process's, and so is its bound.
+static BLOCKING: Semaphore = Semaphore::const_new(64);
 
 /// Runs work that blocks with what it works on, and gives that back.
 async fn blocking<W, T>(mut on: W, work: impl FnOnce(&mut W) -> T + Send + 'static) -> (W, T)
@@ -31,14 +36,14 @@ where
     W: Send + 'static,
     T: Send + 'static,
 {
-    joined(
-        tokio::task::spawn_blocking(move || {
-            let result = work(&mut on);
-            (on, result)
-        })
-        .await,
-    )
-    .await
+    // Nobody closes the semaphore.
+    let place = BLOCKING.acquire().await.ok();
+    let done = tokio::task::spawn_blocking(move || {
+        let result = work(&mut on);
+        drop(place);
+        (on, result)
+    });
+    joined(done.await).await
 }
 
 /// The result of a blocking task; a panic in it is one here.
@@ -86,6 +91,13 @@ fn foreign_cursor(stream: &StreamId, why: impl std::fmt::Display) -> FetchError 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::runtime::Handle;
+    use tokio::sync::watch;
+    use tokio::task::JoinSet;
+    use tokio::time::timeout;
+
     use super::*;
 
     #[test]
@@ -102,5 +114,29 @@ mod tests {
         }
         assert_eq!(code(400, "0001"), "0001");
         assert_eq!(code(500, ""), "");
+    }
+
+    #[tokio::test]
+    async fn a_thousand_commits_took_all_threads_and_left_the_store_none() {
+        let (go, gone) = watch::channel(false);
+        let mut commits = JoinSet::new();
+        for _ in 0..1_000 {
+            let mut gone = gone.clone();
+            commits.spawn(blocking((), move |()| {
+                let runtime = Handle::current();
+                runtime.block_on(gone.wait_for(|go| *go)).is_ok()
+            }));
+        }
+        // Each has its turn to ask for a thread.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        let store = tokio::task::spawn_blocking(|| 7);
+        let stored = timeout(Duration::from_secs(30), store).await;
+        go.send(true).unwrap();
+        assert_eq!(stored.ok().and_then(Result::ok), Some(7));
+        while let Some(done) = commits.join_next().await {
+            assert!(done.unwrap().1);
+        }
     }
 }
