@@ -5,7 +5,7 @@ use std::time::Duration;
 use mimecast_collector::simulator::{Account, Action, Answer, Fault, Service, Target};
 use serde_json::Value;
 
-use super::harness::{Bench, Program};
+use super::harness::{Bench, Program, look_until};
 
 /// A running collector whose receiver gets events and keeps `stall` to answer them.
 async fn stalled(bench: &Bench, stall: Option<Duration>) -> Program {
@@ -109,26 +109,26 @@ async fn dead_letters_that_are_sent_again_are_followed_until_they_are_delivered(
         again.err
     );
     bench.handle.clear(refused);
-    bench
-        .handle
-        .script(Fault::new(Target::Hec, Action::Stall(Some(Duration::from_secs(1)))).once());
+    let busy = bench.handle.answer(Target::Hec, Answer::hec(9));
     let mut resend = vec!["dead-letters", "resend"];
     let again = dead_letters(&bench, "@again/").await;
     let again = again[0]["number"].to_string();
     resend.extend(others.iter().map(String::as_str));
     resend.push(&again);
-    let sent = bench.ended(&resend).await;
-    assert_eq!(sent.code, Some(0), "{}", sent.err);
+    let mut sent = bench.start(&resend);
+    look_until("the progress", || {
+        let shown = sent
+            .out()
+            .contains("sent again: 0 of 3 events are delivered\n");
+        shown.then_some(())
+    })
+    .await;
+    bench.handle.clear(busy);
+    assert_eq!(sent.code().await, Some(0), "{}", sent.log());
+    let out = sent.out();
     assert!(
-        sent.out
-            .contains("sent again: 0 of 3 events are delivered\n"),
-        "{}",
-        sent.out
-    );
-    assert!(
-        sent.out.ends_with("sent again: all events are delivered\n"),
-        "{}",
-        sent.out
+        out.ends_with("sent again: all events are delivered\n"),
+        "{out}"
     );
     let arrived = bench.handle.hec().distinct();
     assert_eq!(arrived, 3, "{:#?}", dead_letters(&bench, "").await);
