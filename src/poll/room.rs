@@ -35,13 +35,13 @@ impl Room {
         }
     }
 
-    /// Notes a disk that had no room for a step; its stream is tried again when the store has had time to see whether that still holds.
+    /// Notes a disk that had no room for a step: nobody is asked before it has, and its stream then soon. Where there is room for all
+    /// but this step, the stream waits ever longer.
     #[must_use]
     pub fn lacking(outbox: &Outbox, error: &SinkError, failure: Failure) -> Failure {
-        if !matches!(error, SinkError::Full) {
+        if !matches!(error, SinkError::Full) || !outbox.found_no_room(error) {
             return failure;
         }
-        outbox.disk_full(error);
         Failure {
             retry_after: Some(TRY_AGAIN),
             ..failure

@@ -53,8 +53,7 @@ pub(super) fn restore(root: &Path) -> Result<bool, StoreError> {
     let path = root.join(NAME);
     let missing = !path.exists();
     let needed = if missing { 3 * BYTES } else { 2 * BYTES };
-    let found = statvfs(root).map_err(|e| StoreError::io("look at the disk of", root)(e.into()))?;
-    if found.f_bavail.saturating_mul(found.f_frsize) < needed {
+    if free(root)? < needed {
         return Ok(false);
     }
     if !missing {
@@ -75,6 +74,17 @@ pub(super) fn restore(root: &Path) -> Result<bool, StoreError> {
     }
     durable::sync_folder(root).map_err(StoreError::io("sync", root))?;
     Ok(true)
+}
+
+/// Whether the disk is as full as a write said: that one may have met a quota, or a file that is none.
+pub(super) fn is_short(root: &Path) -> bool {
+    free(root).is_ok_and(|free| free < 2 * BYTES)
+}
+
+/// Bytes of the disk that this user may take.
+fn free(root: &Path) -> Result<u64, StoreError> {
+    let found = statvfs(root).map_err(|e| StoreError::io("look at the disk of", root)(e.into()))?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// Gives the ballast up; says whether there was one.

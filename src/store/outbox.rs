@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::segment::{self, Found};
-use super::{StoreError, blocking};
+use super::{StoreError, ballast, blocking};
 use crate::model::{Cursor, IntegrationId, LaneId, Position, Record, Timestamp};
 
 /// The committed part of all lanes; clones share it.
@@ -190,8 +190,16 @@ impl Outbox {
         }
     }
 
-    /// Says that the disk had no room, and why that is thought; the store says when it has some again.
-    pub fn disk_full(&self, why: &dyn Display) {
+    /// Says that a write found no room, and gives whether the disk has none for anybody; the store sees when it has some again.
+    pub fn found_no_room(&self, why: &dyn Display) -> bool {
+        if ballast::is_short(self.0.root.parent().unwrap_or(&self.0.root)) {
+            self.disk_full(why);
+        }
+        self.is_disk_full()
+    }
+
+    /// The disk has no room for sled.
+    pub(super) fn disk_full(&self, why: &dyn Display) {
         if !self.0.disk_full.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 %why, state_dir = %self.0.root.parent().unwrap_or(&self.0.root).display(),

@@ -263,7 +263,7 @@ impl Engine {
             Command::Commit { part, reply } => match sync(&part) {
                 Ok(()) => answer(reply, self.commit(*part, changed)),
                 Err(error) if error.is_full() => {
-                    self.outbox.disk_full(&error);
+                    self.outbox.found_no_room(&error);
                     answer(reply, Err(error))
                 }
                 Err(error) => return Err(error),

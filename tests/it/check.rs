@@ -20,7 +20,7 @@ fn the_example_is_right_on_a_machine_without_its_secrets() {
     assert_eq!(done.status.code(), Some(0), "{said}");
     assert_eq!(
         said,
-        "the configuration is right: 2 integrations, 7 outputs; secrets and CA files were not read\n"
+        "the configuration is right: 2 integrations, 9 outputs; secrets and CA files were not read\n"
     );
 }
 
@@ -34,7 +34,7 @@ fn each_problem_is_told_once() {
         1,
         "{said}"
     );
-    assert!(said.ends_with("7 problems in 1 file\n"), "{said}");
+    assert!(said.ends_with("8 problems in 1 file\n"), "{said}");
 }
 
 #[test]

@@ -49,7 +49,7 @@ struct Line {
 #[rustfmt::skip]
 fn lines() -> Vec<Line> {
     use Class::{CredentialRejected, RequestInvalid, Throttled, Transient};
-    use Origin::{Hec, Local, Syslog};
+    use Origin::{Hec, Http, Local, Syslog, Webhook};
     use Scope::{Lane, Output};
     const QUARTERS: RangeInclusive<usize> = 4..=9;
     // From 1 s to 5 min apart; from 1 s to 15 min.
@@ -71,21 +71,37 @@ fn lines() -> Vec<Line> {
     ];
     all(Hec, &busy, Transient, Output, CURVE);
     all(Hec, &[(429, "26"), (429, "27"), (429, "")], Throttled, Output, SLOWER);
+    all(Http, &[(401, ""), (403, ""), (407, "")], CredentialRejected, Output, QUARTERS);
+    all(Http, &[(302, ""), (402, ""), (415, "")], RequestInvalid, Output, QUARTERS);
+    all(Http, &[404, 408, 413, 425, 502, 700].map(|status| (status, "")), Transient, Output, CURVE);
+    all(Webhook, &[(401, ""), (403, "")], CredentialRejected, Output, QUARTERS);
+    all(Webhook, &[302, 400, 402, 404, 410].map(|status| (status, "")), RequestInvalid, Output, QUARTERS);
+    let passing = [(200, "page"), (200, "unexpected"), (408, ""), (413, ""), (502, ""), (700, "")];
+    all(Webhook, &passing, Transient, Output, CURVE);
+    all(Http, &[(429, "")], Throttled, Output, SLOWER);
+    all(Webhook, &[(429, "")], Throttled, Output, SLOWER);
     let names = ["dns", "connect", "timeout", "reset", "stalled", "tls", ""].map(|code| (0, code));
     all(Syslog, &names, Transient, Output, CURVE);
     let certificates = ["tls_name", "tls_expired", "tls_authority", "tls_refused"].map(|code| (0, code));
     all(Syslog, &certificates, RequestInvalid, Output, QUARTERS);
+    all(Local, &[(0, "exec_unfit")], RequestInvalid, Output, QUARTERS);
+    all(Local, &["exec_status", "exec_timeout", "exec_start"].map(|code| (0, code)), Transient, Output, CURVE);
     all(Local, &["enospc", "broken_pipe", "io", ""].map(|code| (0, code)), Transient, Output, CURVE);
     all(Local, &[(0, "segment")], Transient, Lane, CURVE);
     all(Local, &[(0, "all_refused")], RequestInvalid, Lane, QUARTERS);
     lines
 }
 
-/// What the tests here play, and by `program::hec`, in which it is an event that is put aside.
+/// What the tests here play, and by `program::hec` and `program::http`, in which it is an event that is put aside.
 pub(super) fn played() -> impl Iterator<Item = (Origin, u16, &'static str)> {
     let aside = ["6", "12", "13", "15"].map(|code| (Origin::Hec, 400, code));
     let program = include_str!("../program/hec.rs");
     assert!(program.contains("[6, 12, 13, 15].map(|code| Answer::hec_at(code, 2))"));
+    let program = include_str!("../program/http.rs");
+    assert!(program.contains("[\"it is put aside\", \"http/422\"]"));
+    let aside = aside
+        .into_iter()
+        .chain([400, 422].map(|status| (Origin::Http, status, "")));
     lines().into_iter().map(|line| line.failure).chain(aside)
 }
 

@@ -33,7 +33,7 @@ const ONCE: RangeInclusive<usize> = 1..=1;
 const HOURLY: RangeInclusive<usize> = 2..=8;
 const HALF_HOURLY: RangeInclusive<usize> = 5..=16;
 /// The curve again, of what is counted for 20 min longer.
-const FAILED: RangeInclusive<usize> = 6..=36;
+const FAILED: RangeInclusive<usize> = 3..=60;
 
 fn token(status: u16, code: &'static str, class: Class, requests: RangeInclusive<usize>) -> Line {
     let body = match code {

@@ -462,12 +462,14 @@ async fn a_paused_integration_asks_nothing_also_after_a_kill_until_it_is_resumed
     let polled = |handle: &Handle| asked(handle) > before + 5;
     bench.until("further polls", polled).await;
 
+    // Two hours are over in a moment, perhaps before the command has ended.
+    let before = bench.requests_of("one").len();
     let paused = bench.ended(&["pause", "one", "--for", "2h"]).await;
     assert_eq!(paused.code, OK, "{}", paused.err);
-    let before = bench.requests_of("one").len();
-    let polled = |handle: &Handle| asked(handle) > before + 5;
-    bench.until("polls after the pause", polled).await;
     collector.logged(&["the pause is over"]).await;
+    let over = asked(&bench.handle);
+    let polled = |handle: &Handle| asked(handle) > over + 5;
+    bench.until("polls after the pause", polled).await;
     collector.stop().await;
     let requests = bench.requests_of("one");
     let rested = requests
@@ -479,7 +481,8 @@ async fn a_paused_integration_asks_nothing_also_after_a_kill_until_it_is_resumed
         .windows(2)
         .filter_map(|pair| pair[1].checked_sub(pair[0]));
     let longest = longest.max().unwrap() * SCALE;
-    assert!(longest >= Duration::from_hours(2), "{longest:?}");
+    // The simulator takes a request down a moment after it was sent, and a moment here is a second there.
+    assert!(longest >= Duration::from_mins(119), "{longest:?}");
     bench.assert_no_violations();
 }
 

@@ -112,9 +112,8 @@ async fn dead_letters_that_are_sent_again_are_followed_until_they_are_delivered(
     let busy = bench.handle.answer(Target::Hec, Answer::hec(9));
     let mut resend = vec!["dead-letters", "resend"];
     let again = dead_letters(&bench, "@again/").await;
-    let again = again[0]["number"].to_string();
-    resend.extend(others.iter().map(String::as_str));
-    resend.push(&again);
+    let again: Vec<_> = again.iter().map(|l| l["number"].to_string()).collect();
+    resend.extend(others.iter().chain(&again).map(String::as_str));
     let mut sent = bench.start(&resend);
     look_until("the progress", || {
         let shown = sent
