@@ -13,6 +13,7 @@ use crate::health::failure::printable;
 use crate::health::{Failure, Origin};
 use crate::http::{retry_after, server_time};
 use crate::output::Delivery;
+use crate::output::redact::Redactor;
 use crate::secret::Secret;
 
 /// An answer to a request.
@@ -44,9 +45,7 @@ impl Answer<'_> {
     }
 
     fn failure(&self) -> Failure {
-        let said = String::from_utf8_lossy(self.body);
-        let redacted = |said: String, secret: &Secret| said.replace(secret.expose(), "[secret]");
-        let said = self.secrets.iter().fold(said.into_owned(), redacted);
+        let said = Redactor::new(self.secrets).hide(&String::from_utf8_lossy(self.body));
         Failure {
             retry_after: retry_after(self.headers),
             server_time: server_time(self.headers),
@@ -59,4 +58,21 @@ impl Answer<'_> {
 /// Why an event was refused, as it is put aside with it.
 pub(super) fn reason(failure: &Failure) -> String {
     printable(&format!("{}: {}", failure.key(), failure.detail), 500)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_repeats_a_part_of_a_secret_header_does_not_show_it() {
+        let answer = Answer {
+            endpoint: "POST siem.example.com/events",
+            status: 403,
+            headers: &HeaderMap::new(),
+            body: b"the key 0123456789 is not known",
+            secrets: &[Secret::new("ApiKey 0123456789".to_owned())],
+        };
+        assert_eq!(answer.failure().detail, "the key [secret] is not known");
+    }
 }
