@@ -51,7 +51,8 @@ impl Engine {
 /// set space aside has none, and goes by the free space.
 pub(super) fn restore(root: &Path) -> Result<bool, StoreError> {
     let path = root.join(NAME);
-    let missing = !path.exists();
+    // A kill may have left it empty.
+    let missing = std::fs::metadata(&path).map_or(true, |found| found.len() < BYTES);
     let needed = if missing { 3 * BYTES } else { 2 * BYTES };
     if free(root)? < needed {
         return Ok(false);
