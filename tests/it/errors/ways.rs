@@ -33,7 +33,9 @@ const ONCE: RangeInclusive<usize> = 1..=1;
 const HOURLY: RangeInclusive<usize> = 2..=8;
 const HALF_HOURLY: RangeInclusive<usize> = 5..=16;
 /// The curve again, of what is counted for 20 min longer.
-const FAILED: RangeInclusive<usize> = 3..=60;
+const FAILED: RangeInclusive<usize> = 3..=36;
+/// Slices of time without the event are read between, and each begins the curve anew.
+const INTERRUPTED: RangeInclusive<usize> = 3..=60;
 
 fn token(status: u16, code: &'static str, class: Class, requests: RangeInclusive<usize>) -> Line {
     let body = match code {
@@ -164,7 +166,7 @@ pub(super) fn lines() -> Vec<Line> {
             }),
             mend: Some(|bench, seat| fs::remove_file(segment(bench, seat)).unwrap()),
             told: Told::Again,
-            ..local("state_dir_full", Transient, FAILED)
+            ..local("state_dir_full", Transient, INTERRUPTED)
         },
         Line {
             // Files of API 2.0 are unpacked as they come.
