@@ -1,6 +1,7 @@
 //! A headless Chromium, driven over the WebDriver protocol by chromedriver.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -34,6 +35,8 @@ impl Browser {
             .stdin(Stdio::null())
             .stdout(File::create(&log).unwrap())
             .stderr(Stdio::null())
+            // With the browsers that it starts, which outlive it.
+            .process_group(0)
             .spawn()
             .unwrap_or_else(|error| {
                 panic!("chromedriver of Debian's chromium-driver is needed: {error}")
@@ -188,10 +191,11 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It may have ended already.
-        if self.driver.kill().is_ok() {
-            self.driver.wait().ok();
-        }
+        let group = format!("-{}", self.driver.id());
+        let killed = Command::new("kill").args(["-9", "--", &group]).status();
+        // All of it may have ended already.
+        drop(killed);
+        self.driver.wait().ok();
     }
 }
 
