@@ -10,8 +10,10 @@ use crate::model::{LaneId, OutputId};
 
 /// Version of the layout of the state directory; a newer one refuses to open.
 pub(super) const SCHEMA: u32 = 1;
-/// Tree of one record: [`SCHEMA`] under the key `schema`.
+/// Tree of two records: [`SCHEMA`] under the key `schema`, and the seal.
 pub(super) const META: &str = "meta";
+/// Key of [`super::database::Seal`] in [`META`]: two numbers of 64 bits, big-endian.
+pub(super) const SEAL: &str = "seal";
 /// Stream → [`super::StreamRecord`].
 pub(super) const STREAMS: &str = "streams";
 /// Lane → [`super::LaneRecord`].

@@ -4,7 +4,7 @@
 //! commit is what all promises rest on:
 //!
 //! 1. the frames are appended to the lane's segment and synced (a new segment's folder, too);
-//! 2. one sled transaction compares the stream's cursor and writes the lane's length, the next cursor and the counts;
+//! 2. one sled transaction compares the stream's cursor and writes the lane's length, the next cursor, the counts and the seal;
 //! 3. sled is flushed and its `db` file synced, as its own flush does not reach the disk on Linux;
 //! 4. only now the commit is answered and shown to outputs.
 //!
@@ -15,6 +15,7 @@ mod ack;
 mod ballast;
 mod books;
 mod command;
+mod database;
 mod dead;
 mod durable;
 mod failures;
@@ -154,7 +155,9 @@ impl StoreError {
     fn is_damage(&self) -> bool {
         match self {
             Self::Value(_) => true,
-            Self::Sled(error) => !matches!(error, sled::Error::Io(_)),
+            // An error without a number is not the system's: sled found less than it looked for.
+            Self::Sled(sled::Error::Io(error)) => error.raw_os_error().is_none(),
+            Self::Sled(_) => true,
             Self::Io { .. } | Self::Locked(_) | Self::Newer { .. } | Self::Closed | Self::Moved => {
                 false
             }
@@ -497,6 +500,8 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
+#[cfg(test)]
+mod damage;
 #[cfg(test)]
 mod power_cut;
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! lanes/…/N.seg   events
 //! memos/…/N.memo  what a source remembers of a stream, besides its cursor
 //! quarantine/     records put aside, a JSON object a line, and files that were kept whole
+//! commits         how many transactions sled has
 //! shadow.json     a copy of the small records, for the day that sled is lost
 //! ballast         room that is given up when the disk is full
 //! ```
@@ -20,9 +21,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::database::{self, Database, Seal, TREES};
 use super::files::{not_found, write_synced};
 use super::outbox::Outbox;
-use super::transaction::{Database, Engine, Lane, Records, TREES};
+use super::transaction::{Engine, Lane, Records};
 use super::{
     LaneRecord, PositionRecord, Store, StoreError, StoreTask, WAITING, ballast, durable, files,
     kept, keys, rescue, segment,
@@ -157,6 +159,7 @@ fn open_or_rescue(root: &Path, now: Timestamp) -> Result<(Database, Records, boo
         root.join(format!("sled-lost-{}", now.as_millis())),
     );
     std::fs::rename(&sled, &aside).map_err(StoreError::io("move aside", sled))?;
+    database::forget_commits(root)?;
     tracing::error!(
         why,
         moved_to = %aside.display(),
@@ -182,7 +185,8 @@ fn open_whole(root: &Path) -> Option<Result<(Database, Records), StoreError>> {
     let (sender, opened) = std::sync::mpsc::channel();
     let root = root.to_path_buf();
     let open = move || {
-        let whole = open_sled(&root).and_then(|database| {
+        let whole = open_sled(&root).and_then(|mut database| {
+            database.verify(&root)?;
             let records = read_records(&database)?;
             Ok((database, records))
         });
@@ -210,13 +214,17 @@ const LOCK_TRIES: u32 = 1_000;
 fn open_db(config: &sled::Config) -> Result<sled::Db, sled::Error> {
     for _ in 0..LOCK_TRIES {
         match config.open() {
-            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+            Err(error) if is_locked(&error) => {
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
             opened => return opened,
         }
     }
     config.open()
+}
+
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }
 
 fn open_sled(root: &Path) -> Result<Database, StoreError> {
@@ -226,7 +234,10 @@ fn open_sled(root: &Path) -> Result<Database, StoreError> {
         .path(&folder)
         .cache_capacity(16 << 20)
         .flush_every_ms(None);
-    let db = open_db(&config)?;
+    let db = open_db(&config).map_err(|error| match is_locked(&error) {
+        true => StoreError::Locked(folder.clone()),
+        false => error.into(),
+    })?;
     let meta = db.open_tree(keys::META)?;
     match meta.get("schema")? {
         Some(found) => {
@@ -256,7 +267,13 @@ fn open_sled(root: &Path) -> Result<Database, StoreError> {
         .map_err(StoreError::io("open", path.clone()))?;
     durable::sync(&file, &path).map_err(StoreError::io("sync", path))?;
     durable::sync_folder(&folder).map_err(StoreError::io("sync", &folder))?;
-    Ok(Database { db, file, trees })
+    Ok(Database {
+        db,
+        file,
+        meta,
+        trees,
+        seal: Seal::default(),
+    })
 }
 
 fn read_records(database: &Database) -> Result<Records, StoreError> {

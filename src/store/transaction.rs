@@ -10,16 +10,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use sled::Transactional as _;
-use sled::transaction::{ConflictableTransactionResult, TransactionError, TransactionalTree};
-
 use super::command::{Command, Reply};
+use super::database::Database;
 use super::lane::{Appended, Opened};
 use super::outbox::Outbox;
 use super::segment::FIRST;
 use super::{
     AsideRecord, Books, LaneRecord, PositionRecord, Rhythm, SHADOW_AFTER, Snapshot, StoreError,
-    StreamRecord, durable, failures, keys, rescue,
+    StreamRecord, durable, failures, rescue,
 };
 use crate::model::{LaneId, OutputId, Position, Route, StreamId, Timestamp};
 
@@ -68,24 +66,6 @@ impl Changed {
     }
 }
 
-/// sled, open.
-#[derive(Debug)]
-pub(super) struct Database {
-    pub(super) db: sled::Db,
-    /// sled's own file, to be synced after its flush.
-    pub(super) file: File,
-    pub(super) trees: [sled::Tree; 5],
-}
-
-/// The trees in the order of [`Database::trees`].
-pub(super) const TREES: [&str; 5] = [
-    keys::STREAMS,
-    keys::LANES,
-    keys::POSITIONS,
-    keys::HEALTH,
-    keys::ASIDES,
-];
-
 /// Owns sled and applies commands.
 #[derive(Debug)]
 pub(super) struct Engine {
@@ -120,15 +100,6 @@ impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Pending").field(&self.changed).finish()
     }
-}
-
-/// A record to be written.
-struct Write {
-    /// Index into [`TREES`].
-    tree: usize,
-    key: Vec<u8>,
-    /// `None` for a record that is gone.
-    value: Option<Vec<u8>>,
 }
 
 /// What is to happen once the records are durable.
@@ -476,76 +447,6 @@ impl Engine {
             at.position = next;
             changed.insert(Changed::Position(id.clone(), output.clone()));
         }
-    }
-
-    /// Writes the changed records in one transaction and makes them durable.
-    pub(super) fn write(&self, changed: &BTreeSet<Changed>) -> Result<(), StoreError> {
-        let mut writes = Vec::with_capacity(changed.len());
-        for change in changed {
-            writes.push(self.encode(change)?);
-        }
-        let Some(database) = &self.database else {
-            return Err(StoreError::Closed);
-        };
-        let [streams, lanes, positions, health, asides] = &database.trees;
-        let all = (streams, lanes, positions, health, asides);
-        let outcome = all.transaction(
-            |(streams, lanes, positions, health, asides)| -> ConflictableTransactionResult<(), ()> {
-                let trees: [&TransactionalTree; 5] = [streams, lanes, positions, health, asides];
-                for write in &writes {
-                    let Some(tree) = trees.get(write.tree) else {
-                        continue;
-                    };
-                    match &write.value {
-                        Some(value) => tree.insert(write.key.as_slice(), value.as_slice())?,
-                        None => tree.remove(write.key.as_slice())?,
-                    };
-                }
-                Ok(())
-            },
-        );
-        match outcome {
-            Ok(()) => {}
-            Err(TransactionError::Storage(error)) => return Err(error.into()),
-            Err(TransactionError::Abort(())) => return Err(StoreError::Closed),
-        }
-        database.db.flush()?;
-        // Measured: sled's flush alone loses everything at a power cut, as it never calls fsync on Linux.
-        let path = self.root.join("sled/db");
-        durable::sync(&database.file, &path).map_err(StoreError::io("sync", path))
-    }
-
-    fn encode(&self, change: &Changed) -> Result<Write, StoreError> {
-        let records = &self.records;
-        let (tree, key, value) = match change {
-            Changed::Stream(key) => {
-                let value = records.streams.get(key).map(keys::encode);
-                (0, key.clone().into_bytes(), value)
-            }
-            Changed::Lane(id) => {
-                let value = records.lanes.get(id).map(|l| keys::encode(&l.record));
-                (1, id.as_str().as_bytes().to_vec(), value)
-            }
-            Changed::Position(id, output) => {
-                let lane = records.lanes.get(id);
-                let value = lane.and_then(|lane| lane.positions.get(output));
-                (2, keys::position(output, id), value.map(keys::encode))
-            }
-            Changed::Health(subject) => {
-                let value = records.health.get(subject).map(keys::encode);
-                (3, subject.clone().into_bytes(), value)
-            }
-            Changed::Aside(number) => {
-                let value = records.asides.get(number).map(keys::encode);
-                (4, number.to_be_bytes().to_vec(), value)
-            }
-            Changed::Damage(key) => {
-                let value = records.damages.get(key).map(keys::encode);
-                (4, key.clone().into_bytes(), value)
-            }
-        };
-        let value = value.transpose()?;
-        Ok(Write { tree, key, value })
     }
 
     /// Shows outputs where a lane ends now, and deletes the segments that all of them are past.
