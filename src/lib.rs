@@ -35,6 +35,7 @@
 //! | [`store`] | what must not be lost: cursors, positions and states in sled, events in lanes of segments |
 //! | [`poll`], [`output`], [`measured`] | the two kinds of task: one an integration, one an output, timed |
 //! | [`ledger`] | whether all that came in is accounted for |
+//! | [`state`] | what is kept of a collector that does not run: shown, carried, or sent back |
 //! | [`status`], [`control`], [`web`] | what is going on, and who may ask: over a Unix socket, over HTTP |
 //! | [`config`], [`supervisor`], [`app`], [`cli`] | what a configuration becomes: tasks, reload, shutdown, commands |
 //! | [`connect`] | whether everything that the configuration names can be reached and used |
@@ -68,6 +69,7 @@ pub mod secret_watch;
 pub mod settings;
 pub mod signals;
 pub mod simulator;
+pub mod state;
 pub mod status;
 pub mod store;
 pub mod subject;

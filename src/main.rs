@@ -16,6 +16,7 @@ use mimecast_collector::control::{Request, ask, state_socket};
 use mimecast_collector::settings::Problems;
 use mimecast_collector::signals::Signals;
 use mimecast_collector::simulator::Ports;
+use mimecast_collector::state::StateError;
 use mimecast_collector::{connect, logging, scale};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -124,6 +125,11 @@ async fn obey(command: Command) -> anyhow::Result<Exit> {
             cli::forget::run(&socket, &ask.name, sure, &mut stdout).await?;
         }
         Command::DeadLetters(ask) => dead_letters(ask).await?,
+        Command::State(ask) => {
+            let state_dir = Config::load(ask.config())?.state_dir;
+            let look = look(&stdout);
+            cli::state::run(ask, &state_dir, &Clock::system(), look, &mut stdout).await?;
+        }
         Command::SupportBundle(ask) => {
             let wish = cli::support_bundle::Wish {
                 config: ask.file.config,
@@ -324,6 +330,9 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             return error.into();
         }
         if let Some(error) = cause.downcast_ref::<cli::support_bundle::BundleError>() {
+            return error.into();
+        }
+        if let Some(error) = cause.downcast_ref::<StateError>() {
             return error.into();
         }
         if let Some(error) = cause.downcast_ref::<status::AskError>() {

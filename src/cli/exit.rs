@@ -10,6 +10,7 @@ use super::support_bundle::BundleError;
 use crate::app::AppError;
 use crate::control::ControlError;
 use crate::scale::ScaleError;
+use crate::state::StateError;
 use crate::status::Level;
 use crate::store::StoreError;
 use crate::web::WebError;
@@ -140,6 +141,26 @@ impl From<&InitError> for Exit {
                 Self::Permission
             }
             InitError::File { .. } | InitError::Write(_) => Self::Store,
+        }
+    }
+}
+
+impl From<&StateError> for Exit {
+    fn from(error: &StateError) -> Self {
+        let denied = std::io::ErrorKind::PermissionDenied;
+        match error {
+            StateError::Owner { .. } => Self::Permission,
+            StateError::File { source, .. } | StateError::Store(StoreError::Io { source, .. })
+                if source.kind() == denied =>
+            {
+                Self::Permission
+            }
+            StateError::Document { .. } | StateError::Refused(_) => Self::Usage,
+            StateError::Missing(_)
+            | StateError::Running(_)
+            | StateError::Store(_)
+            | StateError::File { .. }
+            | StateError::Write(_) => Self::Store,
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod progress;
 pub mod replay;
 pub mod resume;
 pub mod simulate;
+pub mod state;
 pub mod status;
 pub mod support_bundle;
 
@@ -47,6 +48,7 @@ Examples:
   mimecast-collector resume acme-uk            try again now, after a repair
   mimecast-collector pause splunk --for 2h     leave it alone for two hours
   mimecast-collector explain 401/0010          what does this error mean?
+  mimecast-collector state show                where did it stop?
   mimecast-collector support-bundle            what support will ask for
 
 Signals: TERM and INT stop in order, the second one at once; HUP reloads.
@@ -104,6 +106,11 @@ pub enum Command {
     /// List what was put aside, show it, send it again or throw it away.
     #[command(subcommand)]
     DeadLetters(DeadLetters),
+    /// Show, export or import the state of a collector that is stopped, or have a log fetched again from an earlier time on.
+    ///
+    /// Run it as the collector's user. Import and reset-cursor only say what they would do, unless --yes is given.
+    #[command(subcommand)]
+    State(state::StateCommand),
     /// Put what support will ask for into one archive, without secrets and without what is about a mail.
     ///
     /// It holds the last failures with the whole answers, request ids, times and account codes; configuration, states, versions and the
@@ -556,6 +563,8 @@ mod tests {
                           in the configuration any more
           dead-letters    List what was put aside, show it, send it again or throw it
                           away
+          state           Show, export or import the state of a collector that is
+                          stopped, or have a log fetched again from an earlier time on
           support-bundle  Put what support will ask for into one archive, without
                           secrets and without what is about a mail
           explain         Say what an error code means, what the collector does about
@@ -582,6 +591,7 @@ mod tests {
           mimecast-collector resume acme-uk            try again now, after a repair
           mimecast-collector pause splunk --for 2h     leave it alone for two hours
           mimecast-collector explain 401/0010          what does this error mean?
+          mimecast-collector state show                where did it stop?
           mimecast-collector support-bundle            what support will ask for
 
         Signals: TERM and INT stop in order, the second one at once; HUP reloads.

@@ -1,12 +1,15 @@
 //! What the store can be asked for: one variant a question, each with the way to its answer.
 
+use std::collections::BTreeMap;
+
 use tokio::sync::oneshot;
 
 use super::dead::Again;
 use super::forget::{Forget, Forgotten};
 use super::lane::{Appended, Opened};
 use super::{
-    Ack, AsideRecord, Detour, Notice, PollRecord, Replay, Snapshot, StoreError, StreamRecord,
+    Ack, AsideRecord, Detour, Notice, PollRecord, Portable, Replay, Snapshot, StoreError,
+    StreamRecord,
 };
 use crate::model::{Cursor, LaneId, Position, Route, StreamId, Timestamp};
 
@@ -94,5 +97,12 @@ pub(super) enum Command {
     },
     Snapshot {
         reply: Reply<Snapshot>,
+    },
+    DeliveredUntil {
+        reply: Reply<BTreeMap<String, Option<Cursor>>>,
+    },
+    Restore {
+        portable: Box<Portable>,
+        reply: Reply<()>,
     },
 }

@@ -347,6 +347,8 @@ fn failed(error: &StoreError) -> SinkError {
         | StoreError::Io { .. }
         | StoreError::Locked(_)
         | StoreError::Newer { .. }
+        | StoreError::Unused(_)
+        | StoreError::Lost(_)
         | StoreError::Sled(_)
         | StoreError::Value(_) => {
             tracing::error!(%error, "the state directory cannot be written");

@@ -31,6 +31,7 @@ mod lane;
 mod notice;
 mod open;
 mod outbox;
+mod portable;
 mod records;
 mod repair;
 mod replay;
@@ -57,6 +58,7 @@ pub use lane::LaneWriter;
 pub use notice::Notice;
 pub use open::InstallId;
 pub use outbox::{Ahead, Chunk, Outbox, ReadError};
+pub use portable::{Portable, adopt, is_unused};
 pub use records::{
     Aside, AsideEvent, AsideRecord, Calls, LaneRecord, PollRecord, PositionRecord, Repair, Replay,
     Snapshot, StreamRecord,
@@ -117,6 +119,16 @@ pub enum StoreError {
         /// The latest known layout.
         known: u32,
     },
+    /// There is nothing in the state directory.
+    #[error(
+        "the state directory {0} holds nothing: no collector has run with it; see state_dir of the configuration"
+    )]
+    Unused(PathBuf),
+    /// The database cannot be opened or read.
+    #[error(
+        "the database in the state directory is lost ({0}): start the collector, which goes on from its shadow copy and says what is repeated"
+    )]
+    Lost(String),
     /// The disk said no.
     #[error("cannot {attempt} {path}: {source}")]
     Io {
@@ -158,9 +170,13 @@ impl StoreError {
             // An error without a number is not the system's: sled found less than it looked for.
             Self::Sled(sled::Error::Io(error)) => error.raw_os_error().is_none(),
             Self::Sled(_) => true,
-            Self::Io { .. } | Self::Locked(_) | Self::Newer { .. } | Self::Closed | Self::Moved => {
-                false
-            }
+            Self::Io { .. }
+            | Self::Locked(_)
+            | Self::Newer { .. }
+            | Self::Unused(_)
+            | Self::Lost(_)
+            | Self::Closed
+            | Self::Moved => false,
         }
     }
 
@@ -171,6 +187,8 @@ impl StoreError {
             Self::Io { source, .. } | Self::Sled(sled::Error::Io(source)) => is_full(source),
             Self::Locked(_)
             | Self::Newer { .. }
+            | Self::Unused(_)
+            | Self::Lost(_)
             | Self::Sled(_)
             | Self::Value(_)
             | Self::Closed

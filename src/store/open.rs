@@ -13,6 +13,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 use super::database::{self, Database, Seal, TREES};
 use super::files::{not_found, write_synced};
 use super::outbox::Outbox;
+use super::portable::is_unused;
 use super::transaction::{Engine, Lane, Records};
 use super::{
     LaneRecord, PositionRecord, Store, StoreError, StoreTask, WAITING, ballast, durable, files,
@@ -36,11 +38,21 @@ use crate::model::{LaneId, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstallId(Arc<[u8; 16]>);
 
+/// The file of it.
+pub(super) const INSTALL_ID: &str = "install-id";
+
 impl InstallId {
     /// Its bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_slice()
+    }
+}
+
+/// As a UUID, as the file has it.
+impl fmt::Display for InstallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        uuid::Uuid::from_bytes(*self.0).fmt(f)
     }
 }
 
@@ -51,11 +63,31 @@ impl Store {
     /// [`StoreError::Locked`] if another process has it; [`StoreError::Newer`]; or what failed.
     pub fn open(root: &Path, clock: Clock) -> Result<(Self, StoreTask), StoreError> {
         std::fs::create_dir_all(root).map_err(StoreError::io("create", root))?;
+        Self::open_as(root, clock, open_or_rescue)
+    }
+
+    /// As [`Store::open`], for a person who looks or mends while no collector runs: a directory that is not there is not made, and a
+    /// lost database is left to the collector, which tells of it.
+    ///
+    /// # Errors
+    /// As for [`Store::open`]; [`StoreError::Unused`], [`StoreError::Lost`].
+    pub fn open_as_it_is(root: &Path, clock: Clock) -> Result<(Self, StoreTask), StoreError> {
+        if is_unused(root) {
+            return Err(StoreError::Unused(root.to_path_buf()));
+        }
+        Self::open_as(root, clock, open_or_refuse)
+    }
+
+    fn open_as(
+        root: &Path,
+        clock: Clock,
+        open: impl Fn(&Path, Timestamp) -> Result<(Database, Records, bool), StoreError>,
+    ) -> Result<(Self, StoreTask), StoreError> {
         let lock = lock(root)?;
         let install = install_id(root)?;
-        let mut opened = open_or_rescue(root, clock.now());
+        let mut opened = open(root, clock.now());
         if opened.as_ref().is_err_and(StoreError::is_full) && ballast::release(root)? {
-            opened = open_or_rescue(root, clock.now());
+            opened = open(root, clock.now());
         }
         let (database, mut records, rescued) = opened?;
         if rescued {
@@ -123,7 +155,7 @@ fn lock(root: &Path) -> Result<File, StoreError> {
 }
 
 fn install_id(root: &Path) -> Result<InstallId, StoreError> {
-    let path = root.join("install-id");
+    let path = root.join(INSTALL_ID);
     match std::fs::read_to_string(&path) {
         Ok(text) => {
             let id = text.trim().parse::<uuid::Uuid>();
@@ -142,8 +174,8 @@ fn install_id(root: &Path) -> Result<InstallId, StoreError> {
     }
 }
 
-/// Opens sled and reads its records; if it is lost, begins a new one with what can be made out without it, and says so by `true`.
-fn open_or_rescue(root: &Path, now: Timestamp) -> Result<(Database, Records, bool), StoreError> {
+/// Opens sled and reads its records, unless it is lost.
+fn open_or_refuse(root: &Path, _: Timestamp) -> Result<(Database, Records, bool), StoreError> {
     let why = match open_whole(root) {
         Some(Ok((database, records))) if records.is_empty() && rescue::is_missed(root) => {
             drop(database);
@@ -153,6 +185,15 @@ fn open_or_rescue(root: &Path, now: Timestamp) -> Result<(Database, Records, boo
         Some(Err(error)) if error.is_damage() => error.to_string(),
         Some(Err(error)) => return Err(error),
         None => "it did not open, or hangs".to_owned(),
+    };
+    Err(StoreError::Lost(why))
+}
+
+/// As [`open_or_refuse`]; if sled is lost, begins a new one with what can be made out without it, and says so by `true`.
+fn open_or_rescue(root: &Path, now: Timestamp) -> Result<(Database, Records, bool), StoreError> {
+    let why = match open_or_refuse(root, now) {
+        Err(StoreError::Lost(why)) => why,
+        opened => return opened,
     };
     let (sled, aside) = (
         root.join("sled"),

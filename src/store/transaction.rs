@@ -159,6 +159,8 @@ impl Engine {
             Command::Heartbeat { of, .. } => !self.is_wanted(of),
             // A snapshot of thousands of streams takes longer than a moment.
             Command::Snapshot { .. }
+            | Command::DeliveredUntil { .. }
+            | Command::Restore { .. }
             | Command::Commit { .. }
             | Command::Poll { .. }
             | Command::Reset { .. }
@@ -333,6 +335,11 @@ impl Engine {
                 answer(reply, Ok(gone))
             }
             Command::Snapshot { reply } => answer(reply, Ok(self.snapshot())),
+            Command::DeliveredUntil { reply } => answer(reply, self.delivered_until()),
+            Command::Restore { portable, reply } => {
+                self.restore(*portable, changed);
+                answer(reply, Ok(()))
+            }
         })
     }
 

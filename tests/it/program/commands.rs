@@ -40,6 +40,9 @@ const PROGRAMS: [&str; 17] = [
     "tar",
 ];
 
+/// How root runs a command as the collector's user.
+const AS_THE_COLLECTOR: &str = "runuser -u mimecast-collector -- ";
+
 /// Run as root in a container with a real systemd: these stand in packaging/inside-systemd.
 const UNDER_SYSTEMD: [&str; 11] = [
     "apt-get",
@@ -73,6 +76,8 @@ fn commands(text: &str) -> Vec<Vec<String>> {
             // What a command is for stands behind it.
             let part = part.trim_start().split("  ").next().unwrap_or("");
             let part = part.split(" | ").next().unwrap_or("");
+            // Here all is one user's.
+            let part = part.strip_prefix(AS_THE_COLLECTOR).unwrap_or(part);
             let words: Vec<String> = part.split_whitespace().map(str::to_owned).collect();
             let [first, ..] = words.as_slice() else {
                 continue;
@@ -135,6 +140,7 @@ fn moved(words: &[String], bench: &Bench) -> Vec<String> {
     words
         .iter()
         .map(|word| word.replace("/etc/mimecast-collector", etc.to_str().unwrap()))
+        .map(|word| word.replace("/root", bench.folder.path().to_str().unwrap()))
         .map(|word| word.replace("2026-01-06", day))
         .collect()
 }
@@ -168,7 +174,9 @@ async fn every_command_of_readme_manual_and_operations_is_run() {
 
     let collector = bench.run(600);
     collector.logged(&["INFO", "running"]).await;
-    for words in here {
+    let (stopped, running): (Vec<_>, Vec<_>) =
+        here.into_iter().partition(|words| words[0] == "state");
+    for words in running {
         let line = words.join(" ");
         let words = moved(&words, bench);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -207,6 +215,25 @@ async fn every_command_of_readme_manual_and_operations_is_run() {
         }
     }
     collector.stop().await;
+    // In an order in which each finds what it needs.
+    for subject in ["show", "export", "import", "reset-cursor"] {
+        let of_it = stopped.iter().filter(|words| words[1] == subject);
+        assert!(of_it.clone().count() > 0, "no page has state {subject}");
+        for words in of_it {
+            let line = words.join(" ");
+            let words: Vec<_> = moved(words, bench);
+            let (words, to) = match words.iter().position(|word| word == ">") {
+                Some(at) => (&words[..at], words.get(at + 1)),
+                None => (words.as_slice(), None),
+            };
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let ended = bench.ended(&words).await;
+            assert_eq!(ended.code, Some(0), "{line}: {ended:?}");
+            if let Some(to) = to {
+                fs::write(to, ended.out).unwrap();
+            }
+        }
+    }
 }
 
 #[test]

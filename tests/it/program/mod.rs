@@ -24,6 +24,7 @@ mod progress;
 mod replay;
 mod routes;
 mod secrets;
+mod state;
 mod support_bundle;
 mod syslog;
 mod watches;
