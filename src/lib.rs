@@ -34,6 +34,7 @@
 //! | [`http`], [`mimecast`] | asking: clients; log types, signing, paging, decoding |
 //! | [`store`] | what must not be lost: cursors, positions and states in sled, events in lanes of segments |
 //! | [`poll`], [`output`], [`measured`] | the two kinds of task: one an integration, one an output, timed |
+//! | [`cluster`] | several collectors that share the integrations |
 //! | [`ledger`] | whether all that came in is accounted for |
 //! | [`state`] | what is kept of a collector that does not run: shown, carried, or sent back |
 //! | [`status`], [`control`], [`web`] | what is going on, and who may ask: over a Unix socket, over HTTP |
@@ -49,6 +50,7 @@ pub mod alert;
 pub mod app;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod connect;
 pub mod control;

@@ -72,6 +72,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("simulator", &["clock", "mimecast::log_types"]),
     ("measured", &["clock", "output", "status"]),
+    ("cluster", &[]),
     ("control", &[]),
     ("web", &["status"]),
     (
