@@ -9,7 +9,7 @@ mod config;
 pub(crate) mod fuzz;
 mod way;
 
-pub use config::{BaseUrl, is_loopback};
+pub use config::{BaseUrl, BaseUrls, is_loopback};
 pub use way::WayOut;
 
 use std::error::Error;

@@ -103,6 +103,29 @@ impl Setting for BaseUrl {
     }
 }
 
+/// One server, or several that stand in for one another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrls(pub Vec<BaseUrl>);
+
+impl Setting for BaseUrls {
+    const EXPECTED: &'static str =
+        "a URL such as \"https://server.example.com:8088\", or a list of them";
+
+    fn read(item: &Item<'_>) -> Result<Self, Wrong> {
+        let Some(elements) = item.elements() else {
+            return BaseUrl::read(item).map(|url| Self(vec![url]));
+        };
+        if elements.is_empty() {
+            return Err("is empty; name one server at least".into());
+        }
+        let urls: Vec<_> = elements.iter().filter_map(Item::read).collect();
+        if urls.len() < elements.len() {
+            return Err(Wrong::Told);
+        }
+        Ok(Self(urls))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::ack::AckMode;
 use super::label::{Label, Origin};
 use super::preset::{self, Preset};
-use crate::http::{BaseUrl, Connection, Proxy};
+use crate::http::{BaseUrl, BaseUrls, Connection, Proxy};
 use crate::output::batching::{Batching, Oversized};
 use crate::secret::SecretSource;
-use crate::settings::{Item, Setting, Table, Wrong};
+use crate::settings::Table;
 
 /// Compression is the greater part of what a delivery costs, and higher levels cost twice and more.
 const GZIP_LEVEL: u32 = 1;
@@ -86,10 +86,10 @@ impl HecConfig {
 
     /// Reads the keys of the type `splunk_hec`.
     pub fn read(table: &mut Table<'_>) -> Option<Self> {
-        let urls = table.required::<Urls>("url");
+        let urls = table.required::<BaseUrls>("url");
         if urls
             .as_ref()
-            .is_some_and(|Urls(urls)| urls.iter().any(BaseUrl::is_exposed))
+            .is_some_and(|BaseUrls(urls)| urls.iter().any(BaseUrl::is_exposed))
         {
             table.warn(
                 "url",
@@ -188,26 +188,4 @@ pub(in crate::output) fn gzip_level(table: &mut Table<'_>) -> u32 {
         table.reject("gzip_level", "must be from 1, the fastest, to 9".to_owned());
     }
     level
-}
-
-/// One server, or several.
-struct Urls(Vec<BaseUrl>);
-
-impl Setting for Urls {
-    const EXPECTED: &'static str =
-        "a URL such as \"https://splunk.example.com:8088\", or a list of them";
-
-    fn read(item: &Item<'_>) -> Result<Self, Wrong> {
-        let Some(elements) = item.elements() else {
-            return BaseUrl::read(item).map(|url| Self(vec![url]));
-        };
-        if elements.is_empty() {
-            return Err("is empty; name one server at least".into());
-        }
-        let urls: Vec<_> = elements.iter().filter_map(Item::read).collect();
-        if urls.len() < elements.len() {
-            return Err(Wrong::Told);
-        }
-        Ok(Self(urls))
-    }
 }
