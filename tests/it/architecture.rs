@@ -72,7 +72,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("simulator", &["clock", "mimecast::log_types"]),
     ("measured", &["clock", "output", "status"]),
-    ("cluster", &[]),
+    ("cluster", &["clock"]),
+    ("cluster::etcd", &["health::failure", "http"]),
     ("control", &[]),
     ("web", &["status"]),
     (
