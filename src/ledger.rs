@@ -6,7 +6,7 @@
 //! | files listed | fetched + put aside + withdrawn + waiting |
 //! | records read | stored + known already + put aside |
 //! | events in the lane | stored + those from before the books |
-//! | events that an output has passed | those before it was added + accepted + refused + withheld + filtered + skipped |
+//! | events that an output has passed | those before it was added + accepted + refused + withheld + filtered + skipped + delivered by another node |
 //! | events before an output's place, as the frame there says | passed |
 //!
 //! The two sides are counted by different code. What makes them differ lawfully (a stream that went back, a damaged frame, a lost
@@ -284,7 +284,8 @@ impl Found {
         ahead: Option<Ahead>,
     ) -> u64 {
         let name = format!("{lane_id} at {output}");
-        let done = at.accepted + at.rejected + at.withheld + at.filtered + at.skipped;
+        let done =
+            at.accepted + at.rejected + at.withheld + at.filtered + at.skipped + at.elsewhere;
         if let Some(began) = at.began {
             let sum = "accepted, refused, withheld, filtered and skipped, with those from before";
             self.compare(&name, ("events passed", at.passed), (sum, began + done));
@@ -293,6 +294,12 @@ impl Found {
             let events = counted(at.withheld, "event");
             self.notes.push(format!(
                 "{name}: {events} not offered and put aside, as its settings say"
+            ));
+        }
+        if at.elsewhere > 0 {
+            let events = counted(at.elsewhere, "event");
+            self.notes.push(format!(
+                "{name}: {events} fetched here and delivered by another node"
             ));
         }
         let before = match ahead {

@@ -23,8 +23,9 @@ impl Engine {
         changed.insert(Changed::Position(ack.lane.clone(), ack.output.clone()));
         let at = lane.positions.entry(ack.output.clone()).or_default();
         at.began.get_or_insert(
-            at.passed
-                .saturating_sub(at.accepted + at.rejected + at.withheld + at.filtered),
+            at.passed.saturating_sub(
+                at.accepted + at.rejected + at.withheld + at.filtered + at.elsewhere,
+            ),
         );
         at.position = ack.position;
         at.accepted += ack.accepted;

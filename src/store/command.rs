@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::dead::Again;
 use super::forget::{Forget, Forgotten};
+use super::handover::Handover;
 use super::lane::{Appended, Opened};
 use super::{
     Ack, AsideRecord, Detour, Notice, PollRecord, Portable, Replay, Snapshot, StoreError,
@@ -105,4 +106,5 @@ pub(super) enum Command {
         portable: Box<Portable>,
         reply: Reply<()>,
     },
+    Handover(Handover),
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use super::command::Command;
 use super::files::not_found;
+use super::handover::taken_key;
 use super::transaction::{Changed, Engine};
 use super::{Store, StoreError};
 use crate::model::{IntegrationId, LaneId, OutputId};
@@ -115,6 +116,7 @@ impl Engine {
             .collect();
         names.push(format!("credential {integration}"));
         names.push(format!("pause integration {integration}"));
+        names.push(taken_key(integration));
         forgotten.records += self.forget_health(&names, changed);
         forgotten
     }

@@ -25,6 +25,7 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod handover;
 mod kept;
 mod keys;
 mod lane;
@@ -54,6 +55,7 @@ use tokio_util::sync::CancellationToken;
 pub use books::{Books, Tally};
 pub use failures::last_failures;
 pub use forget::{Forget, Forgotten};
+pub use handover::{Left, Portrait, StreamPortrait, StreamState, Undelivered};
 pub use lane::LaneWriter;
 pub use notice::Notice;
 pub use open::InstallId;

@@ -36,10 +36,10 @@ struct Inner {
 }
 
 #[derive(Clone, Debug)]
-struct View {
+pub(super) struct View {
     end: Position,
     /// Bytes of each segment that is there.
-    segments: BTreeMap<u64, u64>,
+    pub(super) segments: BTreeMap<u64, u64>,
 }
 
 /// Records read in order from one lane.
@@ -528,11 +528,11 @@ impl Outbox {
         self.0.root.join(lane.folder())
     }
 
-    fn open(&self, lane: &LaneId, number: u64) -> io::Result<File> {
+    pub(super) fn open(&self, lane: &LaneId, number: u64) -> io::Result<File> {
         File::open(segment::path(&self.folder(lane), number))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<LaneId, View>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<LaneId, View>> {
         // The map is whole after each statement, so a panic elsewhere leaves nothing half done.
         self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -544,7 +544,7 @@ impl View {
     }
 
     /// Bytes of a segment that count; `None` if it is missing.
-    fn len_of(&self, segment: u64) -> Option<u64> {
+    pub(super) fn len_of(&self, segment: u64) -> Option<u64> {
         if segment == self.end.segment {
             return Some(self.end.offset);
         }

@@ -166,6 +166,9 @@ pub struct PositionRecord {
     /// Events that it was not offered: its filter drops them, or it does not carry their kind.
     #[serde(default)]
     pub filtered: u64,
+    /// Events that it was not offered, because another node of the cluster has delivered them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub elsewhere: u64,
 }
 
 fn is_zero(count: &u64) -> bool {

@@ -161,6 +161,7 @@ impl Engine {
             Command::Snapshot { .. }
             | Command::DeliveredUntil { .. }
             | Command::Restore { .. }
+            | Command::Handover(_)
             | Command::Commit { .. }
             | Command::Poll { .. }
             | Command::Reset { .. }
@@ -340,6 +341,7 @@ impl Engine {
                 self.restore(*portable, changed);
                 answer(reply, Ok(()))
             }
+            Command::Handover(ask) => self.handover(ask, changed),
         })
     }
 
