@@ -27,6 +27,7 @@ use crate::store::{Snapshot, Store, StoreError};
 use crate::subject::Context;
 use crate::supervisor::{Order, PrepareError, ReplayWish, Supervisor, flatten, prepare};
 use crate::systemd::Manager;
+use crate::tenure::Tenure;
 use crate::upkeep::Upkeep;
 use crate::watchdog::Watchdog;
 use crate::web::{self, WebError};
@@ -87,6 +88,7 @@ pub async fn run(
         status: Status::new(&config.state_dir, clock.now()),
         store,
         watchdog: Watchdog::new(clock.clone()),
+        tenure: Tenure::unlimited(),
         clock,
     };
     let shared = Shared {

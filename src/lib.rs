@@ -34,7 +34,7 @@
 //! | [`http`], [`mimecast`] | asking: clients; log types, signing, paging, decoding |
 //! | [`store`] | what must not be lost: cursors, positions and states in sled, events in lanes of segments |
 //! | [`poll`], [`output`], [`measured`] | the two kinds of task: one an integration, one an output, timed |
-//! | [`cluster`] | several collectors that share the integrations |
+//! | [`cluster`], [`tenure`] | several collectors that share the integrations, and what this one may do |
 //! | [`ledger`] | whether all that came in is accounted for |
 //! | [`state`] | what is kept of a collector that does not run: shown, carried, or sent back |
 //! | [`status`], [`control`], [`web`] | what is going on, and who may ask: over a Unix socket, over HTTP |
@@ -77,6 +77,7 @@ pub mod store;
 pub mod subject;
 pub mod supervisor;
 pub mod systemd;
+pub mod tenure;
 pub mod units;
 pub mod upkeep;
 pub mod watch;

@@ -13,6 +13,7 @@ use crate::model::{IntegrationId, OutputId, Timestamp};
 use crate::secret::Fingerprint;
 use crate::status::{Condition, Phase, Status};
 use crate::store::{Notice, Snapshot, Store, StoreError};
+use crate::tenure::Tenure;
 use crate::units::show_duration;
 use crate::watchdog::Watchdog;
 
@@ -27,6 +28,8 @@ pub struct Context {
     pub status: Status,
     /// Where loops say that they are alive.
     pub watchdog: Watchdog,
+    /// What may be asked and delivered.
+    pub tenure: Tenure,
 }
 
 /// Something that may fail, wait and recover on its own: a credential, a resource, a stream, an output, a lane of an output.

@@ -317,6 +317,7 @@ async fn live(
     let ledger = ledger::draw_up(&store, clock.now()).await.unwrap();
     assert!(ledger.balances, "after a kill: {:?}", ledger.differences);
     let context = Context {
+        tenure: mimecast_collector::tenure::Tenure::unlimited(),
         status: Status::new(root, clock.now()),
         store: store.clone(),
         clock: clock.clone(),

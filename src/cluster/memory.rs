@@ -54,6 +54,15 @@ impl Memory {
         }
     }
 
+    /// The value of a key as it is now.
+    #[cfg(test)]
+    pub(super) fn value(&self, key: &str) -> Option<Vec<u8>> {
+        self.kept()
+            .entries
+            .get(key)
+            .map(|entry| entry.value.clone())
+    }
+
     /// What is kept now: leases whose time is over are gone. No step of it panics, so a poisoned lock is as good as any.
     fn kept(&self) -> MutexGuard<'_, Kept> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

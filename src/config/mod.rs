@@ -10,6 +10,7 @@ mod secrets;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::cluster::config::ClusterConfig;
 use crate::logging::Format;
 use crate::output::config::OutputConfig;
 use crate::poll::config::IntegrationConfig;
@@ -28,6 +29,8 @@ pub struct Config {
     pub spool: Spool,
     /// Where the status page is served, if anywhere.
     pub status: WebConfig,
+    /// The other collectors that share the integrations, if there are any.
+    pub cluster: Option<ClusterConfig>,
     /// What is fetched: at least one, in the order of the files.
     pub integrations: Vec<IntegrationConfig>,
     /// Where it goes: at least one, in the order of the files.
@@ -96,6 +99,7 @@ impl Config {
             log: parts.log,
             spool: parts.spool,
             status: parts.status,
+            cluster: parts.cluster,
             integrations: parts.integrations,
             outputs: parts.outputs,
             warnings,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::{Log, Spool};
+use crate::cluster::config::ClusterConfig;
 use crate::logging::Format;
 use crate::model::{IntegrationId, LaneId, OutputId};
 use crate::output::config::OutputConfig;
@@ -39,6 +40,7 @@ pub(super) struct Parts {
     pub(super) log: Log,
     pub(super) spool: Spool,
     pub(super) status: WebConfig,
+    pub(super) cluster: Option<ClusterConfig>,
     pub(super) integrations: Vec<IntegrationConfig>,
     pub(super) outputs: Vec<OutputConfig>,
 }
@@ -51,6 +53,7 @@ pub(super) fn parts(mut root: Table<'_>) -> Parts {
     let log = log(root.table("log"));
     let spool = spool(root.table("spool"));
     let status = WebConfig::read(root.table("status"));
+    let cluster = ClusterConfig::read(root.table("cluster"));
     let mut defaults = root.table("defaults");
     let (integrations, whole) =
         integrations(&mut root, defaults.table("integration").as_defaults());
@@ -68,6 +71,7 @@ pub(super) fn parts(mut root: Table<'_>) -> Parts {
         log,
         spool,
         status,
+        cluster,
         integrations,
         outputs,
     }

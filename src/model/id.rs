@@ -60,6 +60,10 @@ name! {
     /// The name of an output; its positions are kept under it.
     OutputId
 }
+name! {
+    /// The name of a collector among others that share its integrations.
+    NodeId
+}
 
 fn check_name(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');

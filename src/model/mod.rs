@@ -13,6 +13,6 @@ pub mod time;
 
 pub use cursor::Cursor;
 pub use event::{Counted, Event, Form, Record, Sink, SinkError, text};
-pub use id::{EventId, IntegrationId, LaneId, OutputId, Position, StreamId};
+pub use id::{EventId, IntegrationId, LaneId, NodeId, OutputId, Position, StreamId};
 pub use route::{Carry, From, Route};
 pub use time::Timestamp;

@@ -13,6 +13,7 @@ use crate::mimecast::budget::Allowance;
 use crate::mimecast::{FetchError, Gate};
 use crate::model::StreamId;
 use crate::status::{LastRequest, Status};
+use crate::tenure::Tenure;
 
 /// The gate of one integration.
 #[derive(Clone, Debug)]
@@ -25,6 +26,7 @@ pub(super) struct PollGate {
     purse: Purse,
     clock: Clock,
     status: Status,
+    tenure: Tenure,
 }
 
 /// The gate as one fetch passes it; clones are the same.
@@ -45,6 +47,7 @@ impl PollGate {
         purse: Purse,
         clock: &Clock,
         status: &Status,
+        tenure: &Tenure,
     ) -> Self {
         Self {
             allowed: Arc::new(AtomicBool::new(true)),
@@ -53,6 +56,7 @@ impl PollGate {
             purse,
             clock: clock.clone(),
             status: status.clone(),
+            tenure: tenure.clone(),
         }
     }
 
@@ -82,6 +86,15 @@ impl PollGate {
 }
 
 impl FetchGate {
+    /// Whether a request may go out this moment.
+    fn check(&self) -> Result<(), FetchError> {
+        if self.gate.tenure.may_ask(&self.stream.integration) {
+            self.gate.check()
+        } else {
+            Err(FetchError::GateClosed)
+        }
+    }
+
     /// Says that the fetch has ended and what it met has been judged.
     pub(super) fn judged(&self) {
         if self.shut.swap(false, Ordering::SeqCst) {
@@ -100,21 +113,21 @@ impl Gate for FetchGate {
     type Permit = OwnedSemaphorePermit;
 
     async fn pass(&self) -> Result<OwnedSemaphorePermit, FetchError> {
-        self.gate.check()?;
+        self.check()?;
         let permit = Arc::clone(&self.gate.requests).acquire_owned().await;
         let permit = permit.map_err(|_| FetchError::GateClosed)?;
         // It may have been shut while we waited.
-        self.gate.check()?;
+        self.check()?;
         Ok(permit)
     }
 
     async fn call(&self, path: &str) -> Result<OwnedSemaphorePermit, FetchError> {
         let (gate, path): (_, Arc<str>) = (&self.gate, path.into());
-        gate.check()?;
+        self.check()?;
         if !self.is_paid(&path) {
             while let Err(next) = gate.purse.take(&path, &self.stream, gate.clock.now()) {
                 gate.clock.sleep_until(next).await;
-                gate.check()?;
+                self.check()?;
             }
         }
         self.pass().await
@@ -165,7 +178,8 @@ mod tests {
     fn gate(clock: Clock) -> PollGate {
         let purse = Budgets::default().of(&Fingerprint::of(b"key", &["secret"]));
         let status = Status::new(Path::new("/x"), clock.now());
-        PollGate::new(Arc::new(Semaphore::new(1)), purse, &clock, &status)
+        let tenure = Tenure::unlimited();
+        PollGate::new(Arc::new(Semaphore::new(1)), purse, &clock, &status, &tenure)
     }
 
     fn open() -> PollGate {

@@ -17,6 +17,7 @@ mod urgency;
 pub use poller::Poller;
 pub use purse::Budgets;
 pub use room::Room;
+pub use schedule::assume_asked;
 
 use std::sync::Arc;
 

@@ -117,7 +117,13 @@ impl<S: Source> Poller<S> {
         restore(&purse, &streams, now);
         Self {
             credential: load(format!("credential {id}"), None),
-            gate: PollGate::new(requests, purse.clone(), &context.clock, &context.status),
+            gate: PollGate::new(
+                requests,
+                purse.clone(),
+                &context.clock,
+                &context.status,
+                &context.tenure,
+            ),
             purse,
             pause: Pause::load(stored, Paused::Integration, id.as_str()),
             heartbeat: Heartbeat::new(config, stored, now),

@@ -39,6 +39,27 @@ pub(super) fn due(
     }
 }
 
+/// The record of a stream that another process may have asked until `now` without leaving word of it: if it was due, it was asked.
+#[must_use]
+pub fn assume_asked(poll: Option<PollRecord>, interval: Duration, now: Timestamp) -> PollRecord {
+    let asked = PollRecord {
+        started: now,
+        attempted: now,
+        attempts: 0,
+        done: false,
+        calls: None,
+    };
+    match poll {
+        None => asked,
+        Some(poll) if due(Some(&poll), interval, false, now) > now => poll,
+        Some(poll) => PollRecord {
+            started: now,
+            attempted: now,
+            ..poll
+        },
+    }
+}
+
 /// The record to be made durable before the next step; `None` if the one that is there still says the truth.
 #[must_use]
 pub(super) fn next_record(
@@ -170,6 +191,19 @@ mod tests {
             at(20)
         );
         assert_eq!(next_record(Some(&going), true, at(10)), None);
+    }
+
+    #[test]
+    fn what_another_process_may_have_asked_a_moment_ago_is_not_asked_again_at_once() {
+        let asked = |poll| assume_asked(poll, INTERVAL, at(1_000));
+        let next = |poll| due(Some(&asked(poll)), INTERVAL, false, at(1_000));
+        // It was due at 901 s.
+        assert!(next(Some(poll(600, 600, true))) >= at(1_300));
+        assert!(next(Some(poll(600, 900, false))) >= at(1_060));
+        assert!(next(None) >= at(1_060));
+        // It was not due yet, so nobody has asked since.
+        let waits = poll(900, 900, true);
+        assert_eq!(asked(Some(waits)), waits);
     }
 
     #[test]

@@ -121,6 +121,12 @@ impl<'a> Table<'a> {
         self.mode = Mode::Ignored;
     }
 
+    /// Whether no file says anything in it, defaults aside.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.own.iter().all(|part| part.entries.is_empty())
+    }
+
     /// Whether the table itself has the key, defaults aside; does not ask for it.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {

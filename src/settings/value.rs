@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Document, Notes, Place, SecretUse};
-use crate::model::{IntegrationId, OutputId};
+use crate::model::{IntegrationId, NodeId, OutputId};
 use crate::secret::SecretSource;
 use crate::units;
 
@@ -267,3 +267,4 @@ macro_rules! name {
 
 name!(IntegrationId);
 name!(OutputId);
+name!(NodeId);

@@ -6,6 +6,7 @@
 //! decides by it, so it may be a moment behind.
 
 mod changes;
+mod cluster;
 mod dead;
 mod history;
 mod latency;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 pub use changes::Change;
+pub use cluster::{ClusterReport, HeldBack, NodeReport, OwnerReport, RegistryTrouble};
 pub use dead::{DeadLetter, DeadLetters};
 pub use history::{History, Whose};
 pub use latency::Latency;
@@ -52,6 +54,7 @@ struct Board {
     spool: SpoolReport,
     quarantined: u64,
     ledger: LedgerReport,
+    cluster: Option<ClusterReport>,
     changes: changes::Changes,
     history: history::Rings,
     waiting: BTreeMap<OutputId, waiting::Marks>,
@@ -225,6 +228,11 @@ impl Status {
         self.board().ledger = ledger;
     }
 
+    /// Says how the cluster is doing.
+    pub fn cluster(&self, cluster: ClusterReport) {
+        self.board().cluster = Some(cluster);
+    }
+
     /// Everything as it stands at `now`.
     #[must_use]
     pub fn report(&self, now: Timestamp) -> Report {
@@ -254,6 +262,7 @@ impl Status {
             changes_count: board.changes.count(),
             ledger: board.ledger.clone(),
             dead_letters: DeadLetters::default(),
+            cluster: board.cluster.clone(),
         }
     }
 

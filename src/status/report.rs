@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Counts, DeadLetters, Latency, LedgerReport, Summary};
+use super::{Change, ClusterReport, Counts, DeadLetters, Latency, LedgerReport, Summary};
 use crate::model::{IntegrationId, OutputId, StreamId, Timestamp};
 
 /// Everything that is known at one moment.
@@ -43,6 +43,9 @@ pub struct Report {
     /// What was put aside.
     #[serde(default)]
     pub dead_letters: DeadLetters,
+    /// The cluster, if this collector is one of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterReport>,
 }
 
 impl Report {

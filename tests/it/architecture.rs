@@ -41,18 +41,21 @@ const EDGES: &[(&str, &[&str])] = &[
     ("secret_watch", &[]),
     ("watch", &["alert", "health", "store", "subject"]),
     ("watchdog", &["clock"]),
+    ("tenure", &["clock"]),
     ("upkeep", &["alert", "store", "subject", "watch"]),
     ("ledger", &["store"]),
     ("state", &["clock", "mimecast::log_types", "store"]),
     (
         "subject",
-        &["alert", "clock", "health", "status", "store", "watchdog"],
+        &[
+            "alert", "clock", "health", "status", "store", "tenure", "watchdog",
+        ],
     ),
     (
         "poll",
         &[
             "alert", "clock", "health", "http", "mimecast", "pause", "status", "store", "subject",
-            "watch",
+            "tenure", "watch",
         ],
     ),
     (
@@ -72,13 +75,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("simulator", &["clock", "mimecast::log_types"]),
     ("measured", &["clock", "output", "status"]),
-    ("cluster", &["clock"]),
+    ("cluster", &["clock", "status", "store", "tenure"]),
     ("cluster::etcd", &["health::failure", "http"]),
     ("control", &[]),
     ("web", &["status"]),
     (
         "config",
         &[
+            "cluster::config",
             "logging",
             "output::config",
             "output::route",
@@ -139,6 +143,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "subject",
             "supervisor",
             "systemd",
+            "tenure",
             "upkeep",
             "watchdog",
             "web",

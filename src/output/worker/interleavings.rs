@@ -233,6 +233,7 @@ async fn run(seed: u64, window: Window, confirms: bool, events: usize) {
     for round in 0.. {
         assert!(round < 500, "seed {seed}: not delivered");
         let context = Context {
+            tenure: crate::tenure::Tenure::unlimited(),
             watchdog: crate::watchdog::Watchdog::new(clock.clone()),
             store: store.clone(),
             clock: clock.clone(),

@@ -120,6 +120,9 @@ impl<O: Output> Worker<O> {
                 lane.waiting = None;
                 continue;
             }
+            if !self.context.tenure.may_deliver(&id) {
+                continue;
+            }
             if !lane.subject.state().allows(now, credential) {
                 let until = lane.subject.state().next_allowed(now);
                 waiting = [waiting, until].into_iter().flatten().min();

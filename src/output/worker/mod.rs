@@ -118,6 +118,7 @@ impl<O: Output> Worker<O> {
     /// The store's: the process must end.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), StoreError> {
         let mut commits = self.context.store.outbox().commits();
+        let mut tenure = self.context.tenure.changes();
         let (now, credential) = (self.context.clock.now(), self.fingerprint.clone());
         self.subject
             .lift(&self.context.store, credential.as_ref(), now)
@@ -155,6 +156,7 @@ impl<O: Output> Worker<O> {
                 () = stop.cancelled() => {}
                 Some(command) = self.commands.recv() => self.obey(command).await?,
                 ended = self.under_way.ended(&clock, wait) => self.take(ended).await?,
+                () = tenure.next() => {}
                 changed = commits.changed() => if changed.is_err() { return Ok(()) },
             }
         }

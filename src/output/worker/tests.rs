@@ -126,6 +126,7 @@ impl Rig {
     async fn start(&mut self, script: impl Fn(&Batch, usize) -> Delivery + Send + Sync + 'static) {
         let (commands, inbox) = mpsc::channel(1);
         let context = Context {
+            tenure: crate::tenure::Tenure::unlimited(),
             store: self.store.clone(),
             clock: self.clock.clone(),
             status: self.status.clone(),

@@ -164,6 +164,7 @@ impl Bench {
             .await
             .unwrap();
         let context = Context {
+            tenure: mimecast_collector::tenure::Tenure::unlimited(),
             status: Status::new(folder.path(), clock.now()),
             store,
             clock: clock.clone(),

@@ -179,6 +179,7 @@ async fn what_fails_an_output_is_tried_again_as_its_row_says_told_once_and_heale
     store.route(routes.chain([nobody]).collect()).await.unwrap();
     store_events(&store).await;
     let context = Context {
+        tenure: mimecast_collector::tenure::Tenure::unlimited(),
         status: Status::new(folder.path(), clock.now()),
         store: store.clone(),
         clock: clock.clone(),
