@@ -93,10 +93,12 @@ impl Kept {
 
     fn holds(&self, compare: &Compare) -> bool {
         let entry = |key: &String| self.entries.get(key);
+        // A key that is not there has been changed by none, which counts as 0.
+        let revision = |found: Option<Revision>| found.unwrap_or(Revision(0));
         match compare {
             Compare::Absent(key) => entry(key).is_none(),
-            Compare::Created(key, at) => entry(key).is_some_and(|entry| entry.created == *at),
-            Compare::Modified(key, at) => entry(key).is_some_and(|entry| entry.modified == *at),
+            Compare::Created(key, at) => revision(entry(key).map(|entry| entry.created)) == *at,
+            Compare::Modified(key, at) => revision(entry(key).map(|entry| entry.modified)) == *at,
             Compare::Value(key, value) => entry(key).is_some_and(|entry| entry.value == *value),
         }
     }

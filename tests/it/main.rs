@@ -13,3 +13,4 @@ mod errors;
 mod log_types;
 mod metrics;
 mod program;
+mod registry;

@@ -341,7 +341,13 @@ pub(super) fn no(status: u16, body: &[u8]) -> No {
         (told.code, text)
     });
     let Some((code, text)) = told.or_else(in_stream) else {
-        let shown = printable(&String::from_utf8_lossy(body), 200);
+        let shown = printable(String::from_utf8_lossy(body).trim_end(), 200);
+        if status == 400 && shown.starts_with("CommonName of client") {
+            return No::Refused(format!(
+                "{shown}: give the collector a client certificate without a CommonName, as the gateway takes no user from it; \
+                 the user is set by username and password"
+            ));
+        }
         return No::Unreadable(match status {
             404 => format!(
                 "HTTP 404: {shown}: the endpoint must be an etcd of 3.4 or later whose gateway is on (--enable-grpc-gateway)"

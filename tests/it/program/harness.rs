@@ -194,7 +194,7 @@ pub(super) fn asks(request: &Request) -> bool {
 
 /// A temporary folder, in memory where there is such a file system: what is proved here is what survives a killed process, and
 /// that does not depend on the disk.
-pub(super) fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() {
         tempfile::tempdir_in(memory).unwrap()
@@ -211,7 +211,7 @@ fn environment() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// Waits, and says for what it waited in vain.
-pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(output) => output,
         Err(_) => panic!("waited {PATIENCE:?} in vain for {what}"),
@@ -219,7 +219,7 @@ pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 }
 
 /// Waits for what nobody tells: a file that grows, a process that ends.
-pub(super) async fn look_until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn look_until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     within(what, keep_looking(look)).await
 }
 

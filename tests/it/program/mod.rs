@@ -8,7 +8,7 @@ mod damaged;
 mod delivery;
 #[cfg(feature = "system-tests")]
 mod full_disk;
-mod harness;
+pub(crate) mod harness;
 mod healing;
 mod hec;
 mod hec_tls;
