@@ -79,9 +79,9 @@ fn beside(table: &mut Table<'_>, key: &'static str, other: &str) {
     }
 }
 
-/// How long a call may take, over all servers: a quarter of the lease, so that one that comes to nothing leaves time for another before half
-/// of the lease is over.
+/// How long a call may take, over all servers: a sixth of the lease, so that a renewal that comes to nothing leaves time for another before
+/// half of the lease is over.
 #[must_use]
 pub fn timeout(lease: Duration) -> Duration {
-    lease / 4
+    lease / 6
 }

@@ -257,17 +257,15 @@ async fn strict() -> Servers {
     let folder: TempDir = folder();
     certificates(folder.path());
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let flags: Vec<String> = [
-        ("--cert-file", "server.pem"),
-        ("--key-file", "server.key"),
-        ("--trusted-ca-file", "ca.pem"),
-    ]
-    .into_iter()
-    .flat_map(|(flag, name)| [flag.to_owned(), file(name)])
-    .chain(["--client-cert-auth".to_owned()])
-    .collect();
+    let more = [
+        ("ETCD_CERT_FILE", file("server.pem")),
+        ("ETCD_KEY_FILE", file("server.key")),
+        ("ETCD_TRUSTED_CA_FILE", file("ca.pem")),
+        ("ETCD_CLIENT_CERT_AUTH", "true".to_owned()),
+    ];
+    let more = more.map(|(name, value)| (name.to_owned(), value)).into();
     let path = folder.path().to_owned();
-    Servers::start_with(1, "https", &flags, folder, |urls| known(&urls, &path)).await
+    Servers::start_with(1, "https", &more, folder, |urls| known(urls, &path)).await
 }
 
 /// As the client that the authority vouches for.

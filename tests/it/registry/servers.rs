@@ -19,15 +19,17 @@ pub(crate) struct Servers {
     folder: TempDir,
     servers: Vec<Server>,
     client: Etcd,
-    scheme: &'static str,
-    flags: Vec<String>,
 }
 
 struct Server {
-    client_port: u16,
-    peer_port: u16,
+    /// For clients.
+    url: String,
+    environment: Environment,
     process: Option<Child>,
 }
+
+/// How a server is set up: `ETCD_NAME` and so on.
+pub(crate) type Environment = Vec<(String, String)>;
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -40,7 +42,7 @@ impl Drop for Server {
 }
 
 /// So many ports that nothing listens on.
-fn free_ports(n: usize) -> Vec<u16> {
+pub(crate) fn free_ports(n: usize) -> Vec<u16> {
     let held: Vec<_> = (0..n)
         .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
         .collect();
@@ -51,35 +53,57 @@ fn free_ports(n: usize) -> Vec<u16> {
 impl Servers {
     /// Starts so many servers and waits until they have a leader.
     pub(crate) async fn start(n: usize) -> Self {
-        Self::start_with(n, "http", &[], folder(), |urls| config(&urls)).await
+        Self::start_with(n, "http", &Vec::new(), folder(), |urls| config(urls)).await
     }
 
-    /// As [`Servers::start`], with further flags and files in `folder`, and a client that is set up in another way.
+    /// As [`Servers::start`], with more in their environment and files in `folder`, and a client that is set up in another way.
     pub(crate) async fn start_with(
         n: usize,
-        scheme: &'static str,
-        flags: &[String],
+        scheme: &str,
+        more: &Environment,
         folder: TempDir,
-        client: impl FnOnce(Vec<String>) -> EtcdConfig,
+        client: impl FnOnce(&[String]) -> EtcdConfig,
     ) -> Self {
         let ports = free_ports(2 * n);
-        let servers: Vec<_> = ports
-            .chunks_exact(2)
-            .map(|pair| Server {
-                client_port: pair[0],
-                peer_port: pair[1],
-                process: None,
-            })
-            .collect();
-        let urls = servers.iter().map(|s| s.url(scheme)).collect();
+        let client_url = |i: usize| format!("{scheme}://127.0.0.1:{}", ports[2 * i]);
+        let peer_url = |i: usize| format!("http://127.0.0.1:{}", ports[2 * i + 1]);
+        let peers: Vec<_> = (0..n).map(|i| format!("etcd{i}={}", peer_url(i))).collect();
+        let environment = |i: usize| {
+            let data = folder.path().join(format!("etcd{i}"));
+            let own = [
+                ("NAME", format!("etcd{i}")),
+                ("DATA_DIR", data.to_str().unwrap().to_owned()),
+                ("LISTEN_CLIENT_URLS", client_url(i)),
+                ("ADVERTISE_CLIENT_URLS", client_url(i)),
+                ("LISTEN_PEER_URLS", peer_url(i)),
+                ("INITIAL_ADVERTISE_PEER_URLS", peer_url(i)),
+                ("INITIAL_CLUSTER", peers.join(",")),
+            ];
+            let own = own.map(|(name, value)| (format!("ETCD_{name}"), value));
+            own.into_iter().chain(more.clone()).collect()
+        };
+        let servers = (0..n).map(|i| (client_url(i), environment(i))).collect();
+        Self::run(servers, folder, client).await
+    }
+
+    /// Starts servers at these URLs in these environments, and waits until they have a leader.
+    pub(crate) async fn run(
+        servers: Vec<(String, Environment)>,
+        folder: TempDir,
+        client: impl FnOnce(&[String]) -> EtcdConfig,
+    ) -> Self {
+        let urls: Vec<_> = servers.iter().map(|(url, _)| url.clone()).collect();
+        let server = |(url, environment)| Server {
+            url,
+            environment,
+            process: None,
+        };
         let mut all = Self {
             folder,
-            servers,
-            client: Etcd::new(&client(urls), PATIENCE).unwrap(),
-            scheme,
-            flags: flags.to_vec(),
+            servers: servers.into_iter().map(server).collect(),
+            client: Etcd::new(&client(&urls), PATIENCE).unwrap(),
         };
-        for index in 0..n {
+        for index in 0..urls.len() {
             all.restart(index);
         }
         all.until_led().await;
@@ -88,7 +112,7 @@ impl Servers {
 
     /// The servers' URLs for clients.
     pub(crate) fn urls(&self) -> Vec<String> {
-        self.servers.iter().map(|s| s.url(self.scheme)).collect()
+        self.servers.iter().map(|s| s.url.clone()).collect()
     }
 
     /// The folder that their data is in, and what else a test keeps there.
@@ -98,42 +122,21 @@ impl Servers {
 
     /// Starts a server on what it has kept.
     pub(crate) fn restart(&mut self, index: usize) {
-        let peer = |(i, s): (usize, &Server)| format!("etcd{i}=http://127.0.0.1:{}", s.peer_port);
-        let peers: Vec<_> = self.servers.iter().enumerate().map(peer).collect();
-        let server = &self.servers[index];
-        let (client, peer) = (
-            server.url(self.scheme),
-            format!("http://127.0.0.1:{}", server.peer_port),
-        );
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.log(index))
             .unwrap();
+        let server = &mut self.servers[index];
         let process = Command::new("etcd")
             .env_clear()
-            .args(["--name", &format!("etcd{index}"), "--data-dir"])
-            .arg(self.folder.path().join(format!("etcd{index}")))
-            .args([
-                "--listen-client-urls",
-                &client,
-                "--advertise-client-urls",
-                &client,
-            ])
-            .args([
-                "--listen-peer-urls",
-                &peer,
-                "--initial-advertise-peer-urls",
-                &peer,
-            ])
-            .args(["--initial-cluster", &peers.join(",")])
-            .args(&self.flags)
+            .envs(server.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap_or_else(|e| panic!("etcd is not installed (Debian: etcd-server): {e}"));
-        self.servers[index].process = Some(process);
+        server.process = Some(process);
     }
 
     /// Ends a server as a power cut ends a process.
@@ -172,12 +175,6 @@ impl Servers {
     fn logs(&self) -> String {
         let read = |index| fs::read_to_string(self.log(index)).unwrap_or_default();
         (0..self.servers.len()).map(read).collect()
-    }
-}
-
-impl Server {
-    fn url(&self, scheme: &str) -> String {
-        format!("{scheme}://127.0.0.1:{}", self.client_port)
     }
 }
 
