@@ -16,7 +16,7 @@ const SUBJECT: &str = "credential acme";
 const OUTPUTS: [&str; 2] = ["ahead", "behind"];
 
 /// A stream of the tests.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Kind {
     event_type: &'static str,
     /// Events that are stored when the damage comes, and so many more there are at the source afterwards.
@@ -482,4 +482,137 @@ async fn no_damage_to_the_database_loses_an_event_or_repeats_one_unsaid() {
         }
     }
     println!("the database: {:?}", anvil.tally);
+}
+
+/// The first has three segments, the other one small frames in one.
+const LARGE: [Kind; 2] = [
+    Kind {
+        event_type: "receipt",
+        stored: 54,
+        more: 3,
+        bytes: 340_000,
+        part: 6,
+        had: 5,
+    },
+    SMALL[1],
+];
+
+/// A frame of a segment.
+struct Frame {
+    start: usize,
+    /// Where its payload begins.
+    payload: usize,
+    end: usize,
+    events: std::ops::Range<u64>,
+}
+
+fn frames(path: &Path) -> Vec<Frame> {
+    let file = fs::File::open(path).unwrap();
+    let len = file.metadata().unwrap().len();
+    let (mut frames, mut at) = (Vec::new(), 0);
+    while let Some(header) = segment::read_header(&file, at, len).unwrap() {
+        let header = header.unwrap();
+        let end = at + header.frame_len();
+        let payload = end - header.payload_len() as u64;
+        let place = |at: u64| usize::try_from(at).unwrap();
+        frames.push(Frame {
+            start: place(at),
+            payload: place(payload),
+            end: place(end),
+            events: header.first..header.following(),
+        });
+        at = end;
+    }
+    frames
+}
+
+impl Blow {
+    /// The bytes of a file of `len` bytes that are not what they were.
+    fn bytes(&self, len: usize) -> std::ops::Range<usize> {
+        match *self {
+            Self::Flip(at) => at..at + 1,
+            Self::Zeros(at, zeros) => at..(at + zeros).min(len),
+            Self::Cut(at) => at..len,
+            Self::Gone => 0..len,
+        }
+    }
+
+    /// The events that it takes: of a frame whose payload it hits, and of all from a frame on whose header it hits.
+    fn hides(&self, frames: &[Frame]) -> BTreeSet<u64> {
+        let hit = self.bytes(frames.last().unwrap().end);
+        let mut hidden = BTreeSet::new();
+        for frame in frames {
+            if hit.start < frame.payload && frame.start < hit.end {
+                let last = frames.last().unwrap();
+                hidden.extend(frame.events.start..last.events.end);
+            } else if hit.start < frame.end && frame.payload < hit.end {
+                hidden.extend(frame.events.clone());
+            }
+        }
+        hidden
+    }
+}
+
+/// A place in each region of a frame: magic, lengths, ordinal, checksums, names, cursor, payload; the last byte, and the one behind it.
+fn regions(frame: &Frame, dice: &mut Dice) -> Vec<usize> {
+    let mut at =
+        |from: usize, to: usize| from + usize::try_from(dice.roll((to - from) as u64)).unwrap();
+    let fixed = [(0, 4), (4, 12), (12, 20), (20, 32), (32, 36), (36, 40)];
+    let mut places: Vec<_> = fixed.map(|(from, to)| frame.start + at(from, to)).into();
+    places.push(at(frame.start + 40, frame.payload - 1));
+    places.push(frame.payload - 1);
+    places.push(at(frame.payload, frame.end));
+    places.extend([frame.start, frame.end - 1, frame.end]);
+    places
+}
+
+/// Damages each segment in each region of some of its frames.
+async fn strike_segments(anvil: &mut Anvil, dice: &mut Dice) {
+    for n in 0..2 {
+        let folder = format!("lanes/{}", lane(&anvil.kinds[n]).folder());
+        for number in segment::list(&anvil.base.path().join(&folder)).unwrap() {
+            let path = segment::path(&anvil.base.path().join(&folder), number);
+            let file = format!("{folder}/{}", path.file_name().unwrap().to_str().unwrap());
+            let frames = frames(&path);
+            let len = frames.last().unwrap().end;
+            let mut blows = vec![Blow::Cut(0), Blow::Zeros(0, len)];
+            // Without the database nobody knows of a first segment that was there.
+            if number > 1 || anvil.base.path().join("sled").exists() {
+                blows.push(Blow::Gone);
+            }
+            for _ in 0..places().div_ceil(20) {
+                let frame = &frames[usize::try_from(dice.roll(frames.len() as u64)).unwrap()];
+                for at in regions(frame, dice) {
+                    blows.push(match dice.roll(4) {
+                        0 | 1 => Blow::Flip(at.min(len - 1)),
+                        2 => Blow::Zeros(at.min(len - 1), 4096),
+                        _ => Blow::Cut(at),
+                    });
+                }
+            }
+            for blow in blows {
+                let mut hidden = [BTreeSet::new(), BTreeSet::new()];
+                hidden[n] = blow.hides(&frames);
+                anvil.strike(&file, &blow, &hidden).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_damage_to_a_segment_loses_an_event_or_repeats_one_unsaid() {
+    let mut dice = Dice(20_261_201);
+    let mut anvil = Anvil::new(&LARGE, 0).await;
+    strike_segments(&mut anvil, &mut dice).await;
+    println!("segments: {:?}", anvil.tally);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_lost_with_a_full_spool_that_is_damaged_too_loses_no_event() {
+    let mut dice = Dice(20_261_202);
+    let mut anvil = Anvil::new(&LARGE, 0).await;
+    fs::remove_dir_all(anvil.base.path().join("sled")).unwrap();
+    strike_segments(&mut anvil, &mut dice).await;
+    println!("segments without their database: {:?}", anvil.tally);
+    assert_eq!(anvil.tally.rescued, anvil.tally.blows);
 }

@@ -136,6 +136,17 @@ impl Engine {
             self.forget_health(&[format!("lane {output} {id}")], changed);
             changed.insert(Changed::Position(id.clone(), output));
         }
+        // Another lane of this name would have other damage at the same place.
+        let place = format!("{id}:");
+        let damages = self.records.damages.keys();
+        let damages: Vec<_> = damages
+            .filter(|key| key.starts_with(&place))
+            .cloned()
+            .collect();
+        for key in damages {
+            self.records.damages.remove(&key);
+            changed.insert(Changed::Damage(key));
+        }
         forgotten.records += 1;
         changed.insert(Changed::Lane(id.clone()));
         forgotten.lanes.push(id);

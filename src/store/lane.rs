@@ -181,10 +181,14 @@ impl LaneWriter {
                 }
                 let file = segment::open_at(&folder, self.at.segment, self.at.offset)
                     .map_err(StoreError::io("open", path.clone()))?;
-                let file = Arc::new(file);
-                if self.at.offset == 0 {
+                // It may have been lost with all that it held.
+                let held = file
+                    .metadata()
+                    .map_err(StoreError::io("open", path.clone()))?;
+                if held.len() == 0 {
                     self.part.folders.insert(folder);
                 }
+                let file = Arc::new(file);
                 self.open = Some(Arc::clone(&file));
                 file
             }

@@ -508,6 +508,8 @@ pub struct Detour {
     pub events: u64,
     /// Where the stream goes on, if it was set back.
     pub cursor: Option<Cursor>,
+    /// When the first of the events happened that may come twice, if it was set back and there are any.
+    pub repeats_from: Option<Timestamp>,
 }
 
 async fn blocking<T: Send + 'static>(

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::segment::{self, Found};
 use super::{StoreError, ballast, blocking};
-use crate::model::{Cursor, IntegrationId, LaneId, Position, Record, Timestamp};
+use crate::model::{IntegrationId, LaneId, Position, Record, Timestamp};
 
 /// The committed part of all lanes; clones share it.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ struct Inner {
 #[derive(Clone, Debug)]
 pub(super) struct View {
     end: Position,
+    /// Segments before this one are gone on purpose: nobody wants them any more.
+    first: u64,
     /// Bytes of each segment that is there.
     pub(super) segments: BTreeMap<u64, u64>,
 }
@@ -92,14 +94,6 @@ pub enum ReadError {
         /// What is wrong.
         reason: String,
     },
-}
-
-/// What can be made out at a damaged place.
-#[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) next: Position,
-    pub(super) before: Option<Cursor>,
-    pub(super) events: u64,
 }
 
 impl Chunk {
@@ -158,9 +152,11 @@ impl Outbox {
             let (&number, _) = view.segments.first_key_value()?;
             (number, view.len_of(number)?)
         };
-        let file = self.open(lane, number).ok()?;
-        let header = segment::read_header(&file, 0, len).ok()??.ok()?;
-        Some((Position::start_of(number), header.first))
+        // One that cannot be read is reported to whoever reads it; until then nothing is known to lie before it.
+        let file = self.open(lane, number).ok();
+        let header = file.and_then(|file| segment::read_header(&file, 0, len).ok()?);
+        let first = header.and_then(Result::ok).map_or(0, |header| header.first);
+        Some((Position::start_of(number), first))
     }
 
     /// Bytes of all segments and of the quarantine: all that grows while outputs or people do not keep up.
@@ -265,7 +261,7 @@ impl Outbox {
         blocking(read).await.map_err(closed)?
     }
 
-    fn read_blocking(
+    pub(super) fn read_blocking(
         &self,
         lane: &LaneId,
         from: Position,
@@ -279,15 +275,8 @@ impl Outbox {
         let Some(view) = self.lock().get(lane).cloned() else {
             return Ok(chunk);
         };
-        let mut at = from;
-        if let Some((&first, _)) = view.segments.first_key_value()
-            && at.segment < first
-        {
-            at = Position::start_of(first);
-        }
-        if at.segment < view.end.segment && view.segments.is_empty() {
-            at = view.end;
-        }
+        // A reader may not have heard yet that the lane went on in a new segment.
+        let mut at = from.max(Position::start_of(view.first));
         chunk.start = at;
         let mut bytes = 0;
         let mut open: Option<(u64, File)> = None;
@@ -402,53 +391,9 @@ impl Outbox {
         };
         let len = view.len_of(number + 1).unwrap_or(0);
         Ok(match segment::read_header(&next, 0, len)? {
-            Some(Ok(header)) => following.is_some_and(|following| following != header.first),
+            Some(Ok(header)) => following != Some(header.first),
             Some(Err(_)) | None => false,
         })
-    }
-
-    /// Makes out what a damaged place hides: the next frame, and where the stream must be asked again.
-    pub(super) fn inspect(
-        &self,
-        lane: &LaneId,
-        at: Position,
-        end: Position,
-    ) -> Result<Seen, StoreError> {
-        let len = self.lock().get(lane).and_then(|v| v.len_of(at.segment));
-        let len = len.unwrap_or(0);
-        let rest = if at.segment < end.segment {
-            Position::start_of(at.segment + 1)
-        } else {
-            end
-        };
-        let mut seen = Seen {
-            next: rest,
-            before: None,
-            events: 0,
-        };
-        let file = match self.open(lane, at.segment) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(seen),
-            Err(e) => return Err(StoreError::io("open a segment of", lane.as_str())(e)),
-        };
-        // Headers are walked from the segment's beginning: the damaged one may not say where the stream stood, the one before it does.
-        let mut offset = 0;
-        while offset <= at.offset {
-            let header = segment::read_header(&file, offset, len)
-                .map_err(StoreError::io("read a segment of", lane.as_str()))?;
-            let Some(Ok(header)) = header else { break };
-            seen.before.clone_from(&header.before);
-            if offset == at.offset {
-                seen.events = u64::from(header.events);
-                seen.next = Position {
-                    segment: at.segment,
-                    offset: offset + header.frame_len(),
-                    event: 0,
-                };
-            }
-            offset += header.frame_len();
-        }
-        Ok(seen)
     }
 
     /// Shows where a lane ends, and deletes its segments before `first`.
@@ -458,8 +403,10 @@ impl Outbox {
             let mut lanes = self.lock();
             let view = lanes.entry(lane.clone()).or_insert_with(|| View {
                 end: Position::start_of(1),
+                first,
                 segments: BTreeMap::new(),
             });
+            view.first = first;
             let keep = view.segments.split_off(&first);
             let gone = std::mem::replace(&mut view.segments, keep);
             (view.end, gone)

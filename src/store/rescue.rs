@@ -1,8 +1,8 @@
 //! What saves the day when sled is lost: a shadow copy of the small records, and segments that describe themselves.
 //!
 //! The shadow is written aside, synced and renamed: at once when a state of health has changed, else a minute after any change. A store whose
-//! sled cannot be opened or read takes cursors, states and counts from there, and the lanes as far as their frames are whole. All that is
-//! on disk is delivered again, so there are duplicates and no loss; and each stream is asked one interval after the start at the earliest,
+//! sled cannot be opened or read takes cursors, states and counts from there, and the lanes with all that their segments hold; what is no
+//! frame is met as damage by the first output. All that is on disk is delivered again, so there are duplicates and no loss; and each stream is asked one interval after the start at the earliest,
 //! because nobody knows when it was asked last.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::files::not_found;
+use super::segment::FIRST;
 use super::transaction::{Lane, Records};
 use super::{AsideRecord, LaneRecord, PollRecord, StoreError, StreamRecord, durable, segment};
 use crate::model::{Cursor, LaneId, Position, Timestamp};
@@ -83,18 +84,27 @@ pub(super) fn records(root: &Path, now: Timestamp) -> Result<Records, StoreError
         ..Records::default()
     };
     for folder in lane_folders(root) {
-        if let Some(found) = walk(&folder)? {
-            let stream = records.streams.entry(found.stream.clone());
-            stream.or_insert_with(|| StreamRecord {
-                cursor: found.before,
-                ..StreamRecord::default()
-            });
-            let lane = Lane {
-                record: found.record,
-                positions: BTreeMap::new(),
-            };
-            records.lanes.insert(LaneId::from_text(&found.stream), lane);
+        let found = walk(&folder)?;
+        let name = found.stream.or_else(|| name_of(root, &folder, &records));
+        let Some(name) = name else {
+            tracing::error!(folder = %folder.display(), "no frame of this lane can be read, and nothing says whose it is");
+            continue;
+        };
+        let stream = records.streams.entry(name.clone());
+        let stream = stream.or_insert_with(|| StreamRecord {
+            cursor: found.before.clone(),
+            ..StreamRecord::default()
+        });
+        if stream.events > found.record.events {
+            // The lane has lost what the shadow copy is past.
+            stream.cursor = found.before;
+            stream.memo = None;
         }
+        let lane = Lane {
+            record: found.record,
+            positions: BTreeMap::new(),
+        };
+        records.lanes.insert(LaneId::from_text(&name), lane);
     }
     for (name, stream) in &mut records.streams {
         let lane = records.lanes.get(&LaneId::from_text(name));
@@ -113,15 +123,24 @@ pub(super) fn records(root: &Path, now: Timestamp) -> Result<Records, StoreError
 }
 
 struct Found {
-    stream: String,
+    /// `None` if no frame says.
+    stream: Option<String>,
     /// Where the stream stood before the last whole frame.
     before: Option<Cursor>,
     record: LaneRecord,
 }
 
-/// Reads a lane's headers as far as its frames are whole; `None` if there is no whole frame.
-fn walk(folder: &Path) -> Result<Option<Found>, StoreError> {
-    let mut found: Option<Found> = None;
+/// Reads a lane's headers. All that is in its segments counts: what is no frame is found again by the first output, as damage.
+fn walk(folder: &Path) -> Result<Found, StoreError> {
+    let mut found = Found {
+        stream: None,
+        before: None,
+        record: LaneRecord {
+            end: FIRST,
+            events: 0,
+            from: None,
+        },
+    };
     for number in segment::list(folder).map_err(StoreError::io("list", folder))? {
         let path = segment::path(folder, number);
         let file = File::open(&path).map_err(StoreError::io("open", &path))?;
@@ -129,32 +148,34 @@ fn walk(folder: &Path) -> Result<Option<Found>, StoreError> {
             .metadata()
             .map_err(StoreError::io("open", &path))?
             .len();
+        let record = &mut found.record;
+        let start = Position::start_of(number);
+        record.end = Position {
+            offset: len,
+            ..start
+        };
+        record.from.get_or_insert((start, 0));
         let mut offset = 0;
         while let Some(Ok(header)) =
             segment::read_header(&file, offset, len).map_err(StoreError::io("read", &path))?
         {
-            let start = Position {
-                segment: number,
-                offset,
-                event: 0,
-            };
             offset += header.frame_len();
-            let record = LaneRecord {
-                end: Position { offset, ..start },
-                events: header.following(),
-                from: match &found {
-                    Some(found) => found.record.from,
-                    None => Some((start, header.first)),
-                },
-            };
-            found = Some(Found {
-                stream: header.stream,
-                before: header.before,
-                record,
-            });
+            record.events = header.following();
+            if found.stream.is_none() {
+                record.from = record.from.map(|(first, _)| (first, header.first));
+            }
+            found.stream = Some(header.stream);
+            found.before = header.before;
         }
     }
     Ok(found)
+}
+
+/// Whose lane a folder is of which no frame can be read, by the streams that are known.
+fn name_of(root: &Path, folder: &Path, records: &Records) -> Option<String> {
+    let lanes = root.join("lanes");
+    let is_its = |name: &&String| lanes.join(LaneId::from_text(name).folder()) == folder;
+    records.streams.keys().find(is_its).cloned()
 }
 
 /// The folders that hold segments.

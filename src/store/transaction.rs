@@ -14,6 +14,7 @@ use super::command::{Command, Reply};
 use super::database::Database;
 use super::lane::{Appended, Opened};
 use super::outbox::Outbox;
+use super::repair::Damage;
 use super::segment::FIRST;
 use super::{
     AsideRecord, Books, LaneRecord, PositionRecord, Rhythm, SHADOW_AFTER, Snapshot, StoreError,
@@ -35,7 +36,7 @@ pub(super) struct Records {
     pub(super) lanes: BTreeMap<LaneId, Lane>,
     pub(super) health: BTreeMap<String, serde_json::Value>,
     pub(super) asides: BTreeMap<u64, AsideRecord>,
-    pub(super) damages: BTreeMap<String, Timestamp>,
+    pub(super) damages: BTreeMap<String, Damage>,
 }
 
 impl Records {
@@ -326,7 +327,7 @@ impl Engine {
                 at,
                 reason,
                 reply,
-            } => answer(reply, self.damaged(&lane, at, reason, changed)),
+            } => answer(reply, self.damaged(&lane, at, &reason, changed)),
             Command::Replay { streams, reply } => {
                 self.replay(streams, changed);
                 answer(reply, Ok(()))

@@ -267,8 +267,9 @@ impl<O: Output> Worker<O> {
             .damaged(id, at, reason.to_owned())
             .await?;
         let cursor = detour.cursor.as_ref().map_or("its start", |c| c.as_str());
+        let repeats_from = detour.repeats_from.map(tracing::field::display);
         if detour.new {
-            tracing::error!(output = %self.id, lane = %id, %at, reason, events = detour.events, cursor,
+            tracing::error!(output = %self.id, lane = %id, %at, reason, events = detour.events, cursor, repeats_from,
                 "stored events are damaged: their stream is fetched again from the place before them; events after them may be delivered twice");
         }
         if let Some(lane) = self.lanes.get_mut(id) {
