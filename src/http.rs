@@ -207,13 +207,7 @@ pub fn transport_failure(error: &reqwest::Error, endpoint: &str) -> Failure {
         }
     }
     causes.dedup();
-    let mut detail = causes.join(": ");
-    if detail.contains("UnknownIssuer") {
-        detail.push_str(
-            " (no authority that is trusted here has signed the server's certificate: install the system's \
-             CA certificates, or name the authority in ca_file)",
-        );
-    }
+    let detail = causes.join(": ");
     let code = match code {
         _ if error.is_timeout() => "timeout",
         Some(code) => code,
@@ -231,8 +225,8 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<&'static str> {
             .and_then(|inner| code_of(inner))
             .or_else(|| io_code(io.kind()));
     }
-    if cause.is::<rustls::Error>() {
-        return Some("tls");
+    if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+        return Some(tls_code(tls));
     }
     if let Some(http) = cause.downcast_ref::<hyper::Error>()
         && (http.is_incomplete_message() || http.is_closed() || http.is_canceled())
@@ -246,6 +240,46 @@ fn code_of(cause: &(dyn Error + 'static)) -> Option<&'static str> {
         text if text.starts_with("tunnel error") => Some("proxy"),
         _ => None,
     }
+}
+
+/// Names what stands in the way of TLS, by who can mend it. There is no way around it.
+#[must_use]
+pub fn tls_code(error: &rustls::Error) -> &'static str {
+    use rustls::Error::{AlertReceived, InvalidCertificate, PeerIncompatible};
+    use rustls::{AlertDescription, CertificateError as Wrong, PeerIncompatible as Peer};
+    let is_name = matches!(
+        error,
+        InvalidCertificate(Wrong::NotValidForName | Wrong::NotValidForNameContext { .. })
+    );
+    let is_expired = matches!(
+        error,
+        InvalidCertificate(
+            Wrong::Expired
+                | Wrong::ExpiredContext { .. }
+                | Wrong::NotValidYet
+                | Wrong::NotValidYetContext { .. }
+        )
+    );
+    // A bad signature is that of an authority which has the name of one that is trusted, and another key.
+    let is_unknown = matches!(
+        error,
+        InvalidCertificate(Wrong::UnknownIssuer | Wrong::BadSignature)
+    );
+    let is_old = matches!(
+        error,
+        AlertReceived(AlertDescription::ProtocolVersion)
+            | PeerIncompatible(
+                Peer::ServerDoesNotSupportTls12Or13 | Peer::ServerTlsVersionIsDisabledByOurConfig
+            )
+    );
+    let codes = [
+        ("tls_name", is_name),
+        ("tls_expired", is_expired),
+        ("tls_authority", is_unknown),
+        ("tls_version", is_old),
+        ("tls_refused", matches!(error, AlertReceived(_))),
+    ];
+    codes.iter().find(|row| row.1).map_or("tls", |row| row.0)
 }
 
 fn io_code(kind: io::ErrorKind) -> Option<&'static str> {
@@ -409,6 +443,30 @@ mod tests {
             "transport/tls",
             "{error:?}"
         );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_or_the_server_has_a_code_of_its_own() {
+        use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+        for (wrong, code) in [
+            (CertificateError::NotValidForName, "tls_name"),
+            (CertificateError::Expired, "tls_expired"),
+            (CertificateError::NotValidYet, "tls_expired"),
+            (CertificateError::UnknownIssuer, "tls_authority"),
+            (CertificateError::BadSignature, "tls_authority"),
+            (CertificateError::BadEncoding, "tls"),
+        ] {
+            assert_eq!(tls_code(&Error::InvalidCertificate(wrong)), code);
+        }
+        for (alert, code) in [
+            (AlertDescription::ProtocolVersion, "tls_version"),
+            (AlertDescription::CertificateRequired, "tls_refused"),
+        ] {
+            assert_eq!(tls_code(&Error::AlertReceived(alert)), code);
+        }
+        let old = PeerIncompatible::ServerDoesNotSupportTls12Or13;
+        assert_eq!(tls_code(&Error::PeerIncompatible(old)), "tls_version");
+        assert_eq!(tls_code(&Error::DecryptError), "tls");
     }
 
     #[tokio::test]

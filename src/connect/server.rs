@@ -127,7 +127,7 @@ async fn knock(url: &str, client: &reqwest::Client, clock: &Clock) -> Vec<Findin
         Ok(answer) => answer,
         Err(error) => {
             let failure = transport_failure(&error, url);
-            let what = if failure.code == "tls" {
+            let what = if failure.code.starts_with("tls") {
                 "tls"
             } else {
                 "connection"

@@ -10,6 +10,7 @@ mod architecture;
 mod check;
 mod config;
 mod errors;
+mod flawed;
 mod log_types;
 mod metrics;
 mod program;

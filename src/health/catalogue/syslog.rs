@@ -42,6 +42,8 @@ pub(super) static ROWS: &[Row] = &[
         .advice("Renew the receiver's certificate, or set this machine's clock."),
     wrong("tls_authority", "No trusted authority has signed the receiver's certificate")
         .advice("Name the PEM file of the authority that signed it as ca_file."),
+    wrong("tls_version", "The receiver speaks no TLS that is safe")
+        .advice("Have the receiver speak TLS 1.2 or 1.3: older versions are not used."),
     wrong("tls_refused", "The receiver refuses TLS with this client")
         .advice("Check client_cert and client_key: the receiver may demand a certificate, or one of another authority. Its own log says why."),
     row("tls", "TLS not agreed on")

@@ -22,9 +22,24 @@ pub(super) static ROWS: &[Row] = &[
     row("proxy", "The proxy refuses or fails", Credential)
         .impact(High)
         .advice("Check the proxy's URL, user and password, and that it lets this machine reach the host."),
+    row("tls_name", "The server's certificate is for another host", Credential)
+        .impact(High)
+        .advice("Check the host name in the configuration: it must be one that the certificate names. If it is, something on the way answers in the server's place."),
+    row("tls_expired", "The server's certificate is not valid at this time", Credential)
+        .impact(High)
+        .advice("Set this machine's clock if it is wrong; else have the server's certificate renewed."),
+    row("tls_authority", "No trusted authority has signed the server's certificate", Credential)
+        .impact(High)
+        .advice("Install the system's CA certificates. If a proxy inspects TLS, or the server has an authority of its own, name its PEM file as ca_file."),
+    row("tls_version", "The server speaks no TLS that is safe", Credential)
+        .impact(High)
+        .advice("Have the server, or the proxy before it, speak TLS 1.2 or 1.3: older versions are not used."),
+    row("tls_refused", "The server refuses TLS with this client", Credential)
+        .impact(High)
+        .advice("Check client_cert and client_key: the server may demand a certificate, or one of another authority. Its own log says why."),
     row("tls", "TLS not agreed on", Credential)
         .impact(High)
-        .advice("Check the server's certificate and this machine's clock. If a proxy inspects TLS, name its authority as ca_file."),
+        .advice("Check that the port of the URL speaks TLS 1.2 or 1.3, and look at the message."),
     row("timeout", "No answer in time", Stream)
         .advice("Nothing, if it passes. If it stays, check the way to the host, and the load of a receiver."),
     row("reset", "Connection closed in the middle", Stream)

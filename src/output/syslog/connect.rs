@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::CertificateError;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream, lookup_host};
 use tokio::time::timeout;
@@ -183,36 +182,8 @@ pub(super) fn failure_of(error: &io::Error, server: &str) -> Failure {
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
-        Some(tls) => failure(tls_code(tls), server, &tls.to_string()),
+        Some(tls) => failure(http::tls_code(tls), server, &tls.to_string()),
         None => failure(io_code(error.kind()), server, &error.to_string()),
-    }
-}
-
-fn tls_code(error: &rustls::Error) -> &'static str {
-    use CertificateError as Wrong;
-    if matches!(error, rustls::Error::AlertReceived(_)) {
-        return "tls_refused";
-    }
-    let rustls::Error::InvalidCertificate(wrong) = error else {
-        return "tls";
-    };
-    if matches!(
-        wrong,
-        Wrong::NotValidForName | Wrong::NotValidForNameContext { .. }
-    ) {
-        "tls_name"
-    } else if matches!(
-        wrong,
-        Wrong::Expired
-            | Wrong::ExpiredContext { .. }
-            | Wrong::NotValidYet
-            | Wrong::NotValidYetContext { .. }
-    ) {
-        "tls_expired"
-    } else if matches!(wrong, Wrong::UnknownIssuer) {
-        "tls_authority"
-    } else {
-        "tls"
     }
 }
 
@@ -237,20 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_certificate_has_a_code_of_its_own() {
-        for (wrong, code) in [
-            (CertificateError::NotValidForName, "tls_name"),
-            (CertificateError::Expired, "tls_expired"),
-            (CertificateError::NotValidYet, "tls_expired"),
-            (CertificateError::UnknownIssuer, "tls_authority"),
-            (CertificateError::BadSignature, "tls"),
-        ] {
-            let error = io::Error::other(rustls::Error::InvalidCertificate(wrong));
-            assert_eq!(
-                failure_of(&error, "siem:6514").key(),
-                format!("syslog/{code}")
-            );
-        }
+    fn what_is_wrong_with_tls_is_found_inside_the_error_of_the_socket() {
         let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
         assert_eq!(
             failure_of(&io::Error::other(alert), "x").key(),

@@ -82,7 +82,7 @@ fn lines() -> Vec<Line> {
     all(Webhook, &[(429, "")], Throttled, Output, SLOWER);
     let names = ["dns", "connect", "timeout", "reset", "stalled", "tls", ""].map(|code| (0, code));
     all(Syslog, &names, Transient, Output, CURVE);
-    let certificates = ["tls_name", "tls_expired", "tls_authority", "tls_refused"].map(|code| (0, code));
+    let certificates = ["tls_name", "tls_expired", "tls_authority", "tls_version", "tls_refused"].map(|code| (0, code));
     all(Syslog, &certificates, RequestInvalid, Output, QUARTERS);
     all(Local, &[(0, "exec_unfit")], RequestInvalid, Output, QUARTERS);
     all(Local, &["exec_status", "exec_timeout", "exec_start"].map(|code| (0, code)), Transient, Output, CURVE);

@@ -1,5 +1,6 @@
 //! A line of a test's table: what goes wrong, what it is judged to be, how often it is asked again, and who is told.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use mimecast_collector::simulator::{Account, Answer, Fault, Options, Target};
 use serde_json::Value;
 
 use super::bench::{Bench, Seat};
+use crate::flawed::Flawed;
 
 pub(super) const AUDIT: &str = "/api/audit/get-audit-events";
 /// From an account's first request; long enough for the recheck of six hours, too short for the fifth try of a locked account.
@@ -74,8 +76,8 @@ pub(super) struct Line {
 pub(super) struct Ways {
     /// Where nobody listens.
     pub(super) closed: String,
-    /// A server of TLS with a certificate that nobody vouches for.
-    pub(super) untrusted: String,
+    /// Servers with which TLS cannot be, by what is wrong with them.
+    pub(super) flawed: BTreeMap<&'static str, Flawed>,
     /// A proxy that wants a password.
     pub(super) proxy: String,
     /// A folder that is not there.

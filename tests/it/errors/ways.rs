@@ -5,7 +5,6 @@ use std::net::TcpListener as Blocking;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mimecast_collector::clock::Clock;
@@ -17,13 +16,11 @@ use mimecast_collector::model::{Cursor, Event, EventId, Form, Sink, Timestamp};
 use mimecast_collector::poll::Command;
 use mimecast_collector::secret::{Fingerprint, Secret};
 use mimecast_collector::simulator::{Account, Action, Answer, Fault, Options, Target};
-use rcgen::{CertificateParams, KeyPair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::flawed::{self, Flawed};
 
 use super::bench::{Bench, Seat, audit};
 use super::mimecast::CURVE;
@@ -108,6 +105,17 @@ fn local(code: &'static str, class: Class, requests: RangeInclusive<usize>) -> L
     }
 }
 
+/// Asks the server of this flaw.
+fn flawed(seat: Seat, ways: &Ways, flaw: &str) -> Seat {
+    let server = ways.flawed.get(flaw).unwrap();
+    let mut seat = Seat {
+        base_url: Some(format!("https://{}", server.address)),
+        ..seat
+    };
+    seat.connection.ca_file = Some(server.ca_file.clone());
+    seat
+}
+
 /// The first file of the audit log's lane.
 fn segment(bench: &Bench, seat: &Seat) -> PathBuf {
     let lane = bench.folder.path().join("lanes").join(seat.name());
@@ -138,9 +146,14 @@ pub(super) fn lines() -> Vec<Line> {
             ..seat
         }),
         unreachable("connect", |seat, ways| Seat { base_url: Some(ways.closed.clone()), ..seat }),
-        unreachable("tls", |seat, ways| Seat { base_url: Some(ways.untrusted.clone()), ..seat }),
+        unreachable("tls_name", |seat, ways| flawed(seat, ways, "tls_name")),
+        unreachable("tls_expired", |seat, ways| flawed(seat, ways, "tls_expired")),
+        unreachable("tls_authority", |seat, ways| flawed(seat, ways, "tls_authority")),
+        unreachable("tls_version", |seat, ways| flawed(seat, ways, "tls_version")),
+        unreachable("tls_refused", |seat, ways| flawed(seat, ways, "tls_refused")),
+        unreachable("tls", |seat, ways| flawed(seat, ways, "tls")),
         unreachable("proxy", |seat, ways| {
-            let mut seat = Seat { base_url: Some(ways.untrusted.clone()), ..seat };
+            let mut seat = flawed(seat, ways, "tls_name");
             seat.connection.proxy = Proxy::Url(Secret::new(ways.proxy.clone()));
             seat
         }),
@@ -181,32 +194,6 @@ pub(super) fn lines() -> Vec<Line> {
     ]
 }
 
-/// A TLS server with a certificate of its own making, until the tasks are dropped.
-async fn untrusted(tasks: &mut JoinSet<()>) -> String {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let certificate = params.self_signed(&key).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://{}", listener.local_addr().unwrap());
-    tasks.spawn(async move {
-        loop {
-            let (socket, _) = listener.accept().await.unwrap();
-            // The client ends the handshake.
-            assert!(acceptor.accept(socket).await.is_err());
-        }
-    });
-    url
-}
-
 /// A proxy that lets nobody through.
 async fn proxy(tasks: &mut JoinSet<()>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -236,11 +223,12 @@ async fn what_stands_between_is_asked_again_as_its_row_says_told_once_and_healed
     let folder = tempfile::tempdir().unwrap();
     let ways = Ways {
         closed: closed(),
-        untrusted: untrusted(&mut tasks).await,
+        flawed: flawed::all(folder.path(), &mut tasks).await,
         proxy: proxy(&mut tasks).await,
         missing: folder.path().join("missing"),
     };
     play(&lines(), &ways).await;
+    ways.flawed.values().for_each(Flawed::assert_nothing_heard);
 }
 
 /// The failures that the tests below play.

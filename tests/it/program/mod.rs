@@ -27,5 +27,6 @@ mod secrets;
 mod state;
 mod support_bundle;
 mod syslog;
+mod tls;
 mod watches;
 mod web;
