@@ -120,10 +120,10 @@ pub(super) enum Damage {
 
 /// What can be made out at a damaged place.
 #[derive(Debug)]
-struct Seen {
+pub(super) struct Seen {
     next: Position,
     /// Where the stream stood before the last frame that says so.
-    before: Option<Cursor>,
+    pub(super) before: Option<Cursor>,
     /// That frame, if it is a whole one before the damage.
     repeats: Option<Position>,
     events: u64,
@@ -131,7 +131,12 @@ struct Seen {
 
 impl Outbox {
     /// Makes out what a damaged place hides: the next frame, and where the stream must be asked again.
-    fn inspect(&self, lane: &LaneId, at: Position, end: Position) -> Result<Seen, StoreError> {
+    pub(super) fn inspect(
+        &self,
+        lane: &LaneId,
+        at: Position,
+        end: Position,
+    ) -> Result<Seen, StoreError> {
         let rest = if at.segment < end.segment {
             Position::start_of(at.segment + 1)
         } else {

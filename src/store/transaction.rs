@@ -20,7 +20,7 @@ use super::{
     AsideRecord, Books, LaneRecord, PositionRecord, Rhythm, SHADOW_AFTER, Snapshot, StoreError,
     StreamRecord, durable, failures, rescue,
 };
-use crate::model::{LaneId, OutputId, Position, Route, StreamId, Timestamp};
+use crate::model::{LaneId, OutputId, Position, Route, StreamId};
 
 /// A lane with the outputs' positions in it.
 #[derive(Debug)]
