@@ -24,6 +24,7 @@ pub(super) fn report(
     status.spool(SpoolReport {
         bytes: stored.spool_bytes,
         limit: spool_limit,
+        disk_full: context.store.outbox().is_disk_full(),
     });
     let asides = stored.asides.values();
     let waiting = asides.filter(|aside| aside.sent_again.is_none());

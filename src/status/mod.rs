@@ -200,7 +200,8 @@ impl Status {
                 .then(|| report.now.since(since.unwrap_or(self.started)).as_secs());
         }
         let (integrations, outputs) = (&report.integrations, &report.outputs);
-        report.summary = summary::of(integrations, outputs, &report.ledger, report.now);
+        let (ledger, spool) = (&report.ledger, report.spool);
+        report.summary = summary::of(integrations, outputs, ledger, spool, report.now);
     }
 
     /// Forgets an integration and its streams, once its task has ended.
@@ -253,7 +254,7 @@ impl Status {
             state_dir: self.state_dir.display().to_string(),
             started: self.started,
             now,
-            summary: summary::of(&integrations, &outputs, &board.ledger, now),
+            summary: summary::of(&integrations, &outputs, &board.ledger, board.spool, now),
             integrations,
             outputs,
             spool: board.spool,

@@ -404,4 +404,7 @@ pub struct SpoolReport {
     pub bytes: u64,
     /// Bytes at which polling pauses.
     pub limit: u64,
+    /// Whether the disk of the state directory is full, so that nothing is fetched.
+    #[serde(default)]
+    pub disk_full: bool,
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, IntegrationReport, LedgerReport, OutputReport, Phase, StreamReport};
+use super::{
+    Condition, IntegrationReport, LedgerReport, OutputReport, Phase, SpoolReport, StreamReport,
+};
 use crate::model::Timestamp;
 use crate::units::{show_count, show_duration};
 
@@ -67,6 +69,7 @@ pub(super) fn of(
     integrations: &[IntegrationReport],
     outputs: &[OutputReport],
     ledger: &LedgerReport,
+    spool: SpoolReport,
     now: Timestamp,
 ) -> Summary {
     let mut sources = Troubled::default();
@@ -87,7 +90,7 @@ pub(super) fn of(
             if ends_soon {
                 sources.attention.insert(name);
             }
-            if all_wait || ends_soon || stream.condition.needs_attention(now) {
+            if spool.disk_full || all_wait || ends_soon || stream.condition.needs_attention(now) {
                 ends.push(stream.kept_until);
             }
         }
@@ -103,6 +106,9 @@ pub(super) fn of(
         what.push("not all that came in is accounted for".to_owned());
         // What is not accounted for may be lost.
         risk = vec!["mimecast-collector ledger says what differs".to_owned()];
+    }
+    if spool.disk_full {
+        what.push("the disk of state_dir is full, and polling pauses until it has room".to_owned());
     }
     if !sick.is_empty() {
         what.push(format!("not all logs of {sick} are fetched"));
@@ -312,6 +318,22 @@ mod tests {
         let sentence =
             "not all that came in is accounted for; mimecast-collector ledger says what differs";
         assert_eq!(said(&status), (Level::Attention, sentence.to_owned()));
+    }
+
+    #[test]
+    fn a_full_disk_stops_polling_and_is_the_first_thing_said() {
+        let status = status();
+        let spool = |disk_full| {
+            status.spool(SpoolReport {
+                disk_full,
+                ..SpoolReport::default()
+            });
+            said(&status)
+        };
+        let sentence = "the disk of state_dir is full, and polling pauses until it has room; nothing is lost so far, Mimecast keeps the \
+             rest for 6 d more";
+        assert_eq!(spool(true), (Level::Attention, sentence.to_owned()));
+        assert_eq!(spool(false).0, Level::Ok);
     }
 
     #[test]

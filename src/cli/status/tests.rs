@@ -78,6 +78,7 @@ fn well() -> Status {
     status.spool(SpoolReport {
         bytes: 12 << 20,
         limit: 10 << 30,
+        disk_full: false,
     });
     status
 }

@@ -54,6 +54,11 @@ impl Drop for Disk {
     }
 }
 
+/// A text without the breaks of its lines.
+fn unwrapped(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn is_empty(folder: &Path) -> bool {
     let mut left = vec![folder.to_path_buf()];
     while let Some(folder) = left.pop() {
@@ -93,6 +98,9 @@ async fn it_starts_and_drains_on_a_full_disk_and_polls_again_once_there_is_room(
         "{}",
         collector.log()
     );
+    let status = bench.ended(&["status"]).await.out;
+    let sentence = "the disk of state_dir is full, and polling pauses until it has room";
+    assert!(unwrapped(&status).contains(sentence), "{status}");
     handle.clear(down);
     let stored = |handle: &Handle| handle.hec().distinct() >= 200;
     bench.until("what was stored", stored).await;
