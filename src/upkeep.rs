@@ -1,11 +1,11 @@
-//! What is watched of the state directory: that its disk has room, and that not ever more is put aside.
+//! What is watched of the state directory: that its disk has room and gives back what was written, and that not ever more is put aside.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::alert::About;
 use crate::model::Timestamp;
-use crate::store::{AsideRecord, Snapshot, StoreError};
+use crate::store::{AsideRecord, LOST, Snapshot, StoreError};
 use crate::subject::Context;
 use crate::units::{show_count, show_size};
 use crate::watch::{Finding, Watch};
@@ -27,6 +27,7 @@ pub struct Upkeep {
     disk_low: Option<u64>,
     disk: Watch,
     quarantine: Watch,
+    damage: Watch,
 }
 
 impl Upkeep {
@@ -44,10 +45,11 @@ impl Upkeep {
             disk_low,
             disk: load("disk"),
             quarantine: load("quarantine"),
+            damage: load("damage"),
         }
     }
 
-    /// Looks at both, and tells people what is worth it.
+    /// Looks at all of them, and tells people what is worth it.
     ///
     /// # Errors
     /// The store's.
@@ -56,6 +58,8 @@ impl Upkeep {
         let stored = context.store.snapshot().await?;
         let growing = growth(stored.asides.values(), now);
         self.quarantine.look(&context.store, growing, now).await?;
+        let damage = damage(stored.asides.values(), now);
+        self.damage.look(&context.store, damage, now).await?;
         let state_dir = self.state_dir.clone();
         // A file system that hangs must hold up nothing else.
         let looked = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&state_dir));
@@ -103,6 +107,26 @@ fn growth<'a>(
     })
 }
 
+/// The last damage of the hour. A lost database is worse than any that was found since.
+fn damage<'a>(
+    asides: impl DoubleEndedIterator<Item = &'a AsideRecord>,
+    now: Timestamp,
+) -> Option<Finding> {
+    let recent = asides.filter(|aside| aside.at >= now - WHILE);
+    let of = |aside: &AsideRecord| match aside.file.split('/').next() {
+        Some("lanes") => Some((false, format!("{}: {}", aside.owner, aside.reason))),
+        Some(file) if file.starts_with(LOST) => Some((true, aside.reason.clone())),
+        Some(_) | None => None,
+    };
+    let (lost, detail) = recent.filter_map(of).max_by_key(|(lost, _)| *lost)?;
+    let code = if lost {
+        "database_lost"
+    } else {
+        "events_damaged"
+    };
+    Some(Finding { code, detail })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,5 +170,36 @@ mod tests {
             growth(many.iter(), NOW).unwrap().detail,
             "10 records within an hour, the last by acme/audit: not a JSON object"
         );
+    }
+
+    #[test]
+    fn damage_is_told_for_an_hour_and_a_lost_database_before_all() {
+        let aside = |minutes, file: &str, reason: &str| AsideRecord {
+            at: NOW - Duration::from_mins(minutes),
+            owner: "acme/audit".to_owned(),
+            file: file.to_owned(),
+            records: 3,
+            reason: reason.to_owned(),
+            kept: None,
+            withheld: false,
+            sent_again: None,
+        };
+        let found = |asides: &[AsideRecord]| {
+            let found = damage(asides.iter(), NOW);
+            found.map(|finding| format!("{} {}", finding.code, finding.detail))
+        };
+        let old = aside(61, "lanes/acme/audit/1.seg", "a");
+        let other = aside(2, "quarantine/a", "b");
+        assert_eq!(found(&[old.clone(), other.clone()]), None);
+        let damage = aside(1, "lanes/acme/audit/1.seg", "c");
+        let all = [
+            old,
+            other,
+            damage.clone(),
+            aside(2, "sled-lost-7", "d"),
+            damage,
+        ];
+        assert_eq!(found(&all[..3]).unwrap(), "events_damaged acme/audit: c");
+        assert_eq!(found(&all).unwrap(), "database_lost d");
     }
 }

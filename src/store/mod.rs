@@ -66,6 +66,7 @@ pub use records::{
     Snapshot, StreamRecord,
 };
 
+pub use rescue::LOST;
 pub use rhythm::Rhythm;
 
 use crate::clock::Clock;

@@ -26,6 +26,7 @@ use super::database::{self, Database, Seal, TREES};
 use super::files::{not_found, write_synced};
 use super::outbox::Outbox;
 use super::portable::is_unused;
+use super::rescue::{LOST, Lost};
 use super::transaction::{Engine, Lane, Records};
 use super::{
     LaneRecord, PositionRecord, Store, StoreError, StoreTask, WAITING, ballast, durable, files,
@@ -81,7 +82,7 @@ impl Store {
     fn open_as(
         root: &Path,
         clock: Clock,
-        open: impl Fn(&Path, Timestamp) -> Result<(Database, Records, bool), StoreError>,
+        open: impl Fn(&Path, Timestamp) -> Result<Opened, StoreError>,
     ) -> Result<(Self, StoreTask), StoreError> {
         let lock = lock(root)?;
         let install = install_id(root)?;
@@ -89,8 +90,8 @@ impl Store {
         if opened.as_ref().is_err_and(StoreError::is_full) && ballast::release(root)? {
             opened = open(root, clock.now());
         }
-        let (database, mut records, rescued) = opened?;
-        if rescued {
+        let (database, mut records, lost) = opened?;
+        if lost.is_some() {
             kept::adopt(root, &mut records.asides, clock.now());
         } else {
             kept::sweep(root, &records.asides);
@@ -126,10 +127,9 @@ impl Store {
             ahead_of_shadow: None,
             _lock: lock,
         };
-        if rescued {
-            engine.write_all()?;
-        } else {
-            engine.sweep_strays();
+        match lost {
+            Some(lost) => engine.rescue(lost)?,
+            None => engine.sweep_strays(),
         }
         match ballast::restore(&engine.root) {
             Ok(true) => {}
@@ -174,14 +174,17 @@ fn install_id(root: &Path) -> Result<InstallId, StoreError> {
     }
 }
 
+/// What was read of sled, and what had to be made out without it.
+type Opened = (Database, Records, Option<Lost>);
+
 /// Opens sled and reads its records, unless it is lost.
-fn open_or_refuse(root: &Path, _: Timestamp) -> Result<(Database, Records, bool), StoreError> {
+fn open_or_refuse(root: &Path, _: Timestamp) -> Result<Opened, StoreError> {
     let why = match open_whole(root) {
         Some(Ok((database, records))) if records.is_empty() && rescue::is_missed(root) => {
             drop(database);
             "it is empty, and the rest of the state directory is not".to_owned()
         }
-        Some(Ok((database, records))) => return Ok((database, records, false)),
+        Some(Ok((database, records))) => return Ok((database, records, None)),
         Some(Err(error)) if error.is_damage() => error.to_string(),
         Some(Err(error)) => return Err(error),
         None => "it did not open, or hangs".to_owned(),
@@ -189,16 +192,14 @@ fn open_or_refuse(root: &Path, _: Timestamp) -> Result<(Database, Records, bool)
     Err(StoreError::Lost(why))
 }
 
-/// As [`open_or_refuse`]; if sled is lost, begins a new one with what can be made out without it, and says so by `true`.
-fn open_or_rescue(root: &Path, now: Timestamp) -> Result<(Database, Records, bool), StoreError> {
+/// As [`open_or_refuse`]; if sled is lost, begins a new one with what can be made out without it, and says so.
+fn open_or_rescue(root: &Path, now: Timestamp) -> Result<Opened, StoreError> {
     let why = match open_or_refuse(root, now) {
         Err(StoreError::Lost(why)) => why,
         opened => return opened,
     };
-    let (sled, aside) = (
-        root.join("sled"),
-        root.join(format!("sled-lost-{}", now.as_millis())),
-    );
+    let moved_to = format!("{LOST}{}", now.as_millis());
+    let (sled, aside) = (root.join("sled"), root.join(&moved_to));
     std::fs::rename(&sled, &aside).map_err(StoreError::io("move aside", sled))?;
     database::forget_commits(root)?;
     tracing::error!(
@@ -208,7 +209,7 @@ fn open_or_rescue(root: &Path, now: Timestamp) -> Result<(Database, Records, boo
          is delivered again, and each log is asked one interval from now"
     );
     let records = rescue::records(root, now)?;
-    Ok((open_sled(root)?, records, true))
+    Ok((open_sled(root)?, records, Some(Lost { why, moved_to })))
 }
 
 /// Opens sled anew for an engine whose records are in memory.

@@ -184,7 +184,7 @@ impl Outbox {
     }
 
     /// When the event at a place happened; `None` where none can be read.
-    fn time_at(&self, lane: &LaneId, at: Position) -> Option<Timestamp> {
+    pub(super) fn time_at(&self, lane: &LaneId, at: Position) -> Option<Timestamp> {
         let chunk = self.read_blocking(lane, at, 1, 1).ok()?;
         chunk.records.first().map(|record| record.time)
     }

@@ -2,10 +2,10 @@
 //!
 //! The shadow is written aside, synced and renamed: at once when a state of health has changed, else a minute after any change. A store whose
 //! sled cannot be opened or read takes cursors, states and counts from there, and the lanes with all that their segments hold; what is no
-//! frame is met as damage by the first output. All that is on disk is delivered again, so there are duplicates and no loss; and each stream is asked one interval after the start at the earliest,
-//! because nobody knows when it was asked last.
+//! frame is met as damage by the first output. All that is on disk is delivered again, so there are duplicates and no loss; and each
+//! stream is asked one interval after the start at the earliest, because nobody knows when it was asked last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use super::files::not_found;
 use super::segment::FIRST;
-use super::transaction::{Lane, Records};
+use super::transaction::{Changed, Engine, Lane, Records};
 use super::{AsideRecord, LaneRecord, PollRecord, StoreError, StreamRecord, durable, segment};
 use crate::model::{Cursor, LaneId, Position, Timestamp};
 
 const SHADOW: &str = "shadow.json";
+/// What the names of folders begin with to which lost databases are moved.
+pub const LOST: &str = "sled-lost-";
 const VERSION: u32 = 1;
 
 #[derive(Serialize)]
@@ -35,6 +37,55 @@ struct Kept {
     streams: BTreeMap<String, StreamRecord>,
     health: BTreeMap<String, serde_json::Value>,
     asides: BTreeMap<u64, AsideRecord>,
+}
+
+/// A database that is lost.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) why: String,
+    /// The folder that has it now, below the state directory.
+    pub(super) moved_to: String,
+}
+
+impl Engine {
+    /// Makes the records of a lost sled durable in a new one, and notes from when on events are delivered again.
+    pub(super) fn rescue(&mut self, lost: Lost) -> Result<(), StoreError> {
+        let starts = self.records.lanes.iter().map(|(id, lane)| {
+            let (from, before) = lane
+                .record
+                .from
+                .unwrap_or((lane.record.end, lane.record.events));
+            let events = lane.record.events.saturating_sub(before);
+            (events, self.outbox.time_at(id, from))
+        });
+        let (events, since) = starts.fold((0, None), |(all, since), (events, time)| {
+            (all + events, since.into_iter().chain(time).min())
+        });
+        let since = since.map_or_else(String::new, |since| format!(" from {since} on"));
+        let Lost { why, moved_to } = lost;
+        let reason = format!(
+            "{why}; it is kept in {moved_to}, and {events} events{since} are delivered again"
+        );
+        tracing::warn!(reason, "the database of the state directory is made anew");
+        let mut changed = BTreeSet::new();
+        let aside = AsideRecord {
+            at: self.clock.now(),
+            owner: "sled".to_owned(),
+            file: moved_to,
+            records: 0,
+            reason,
+            kept: None,
+            withheld: false,
+            sent_again: None,
+        };
+        self.put_aside(aside, &mut changed);
+        let records = &self.records;
+        changed.extend(records.streams.keys().cloned().map(Changed::Stream));
+        changed.extend(records.lanes.keys().cloned().map(Changed::Lane));
+        changed.extend(records.health.keys().cloned().map(Changed::Health));
+        changed.extend(records.asides.keys().copied().map(Changed::Aside));
+        self.write(&changed)
+    }
 }
 
 /// Writes the shadow copy.

@@ -208,17 +208,6 @@ impl Engine {
         }
     }
 
-    /// Makes all records durable, those of a lost sled in a new one.
-    pub(super) fn write_all(&mut self) -> Result<(), StoreError> {
-        let records = &self.records;
-        let streams = records.streams.keys().cloned().map(Changed::Stream);
-        let lanes = records.lanes.keys().cloned().map(Changed::Lane);
-        let health = records.health.keys().cloned().map(Changed::Health);
-        let asides = records.asides.keys().copied().map(Changed::Aside);
-        let all = streams.chain(lanes).chain(health).chain(asides).collect();
-        self.write(&all)
-    }
-
     /// Applies one command to the records in memory, notes what it changed, and returns how to answer it.
     fn one(
         &mut self,

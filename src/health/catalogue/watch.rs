@@ -39,6 +39,19 @@ pub(super) static ROWS: &[Row] = &[
             "Free space on the filesystem of state_dir, or move it to a larger one. When it is full, polling pauses; nothing that is \
              stored is lost.",
         ),
+    row("events_damaged", "Events on disk are damaged", Scope::Output)
+        .impact(Medium)
+        .advice(
+            "The log is fetched again from before the damage, as far as Mimecast still has it; the alert says from when on events may come \
+             twice, under the same ids. Look at the disk under state_dir: it gave back other bytes than were written.",
+        ),
+    row("database_lost", "The database of the state directory was lost", Scope::Output)
+        .impact(Medium)
+        .advice(
+            "Nothing needs to be done for the events: cursors and states come from the shadow copy, and all that was on disk is delivered \
+             again, under the same ids; the alert says from when on. Look at the disk under state_dir, then delete the folder that the \
+             alert names.",
+        ),
     row("quarantine_growing", "Records are being put aside", Scope::Output)
         .level(Level::Warn)
         .impact(Medium)

@@ -19,6 +19,8 @@ const BY_THE_PROGRAM: &[(&str, &str)] = &[
     ("silent", "a_log_that_normally_has_events_and_has_none"),
     ("disk_low", "a_disk_that_is_nearly_full"),
     ("quarantine_growing", "records_put_aside_in_numbers"),
+    ("events_damaged", "damage_to_what_is_stored"),
+    ("database_lost", "damage_to_what_is_stored"),
 ];
 
 fn name(row: &Row) -> String {

@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::harness::{Bench, Program};
+use super::harness::{Bench, Program, look_until};
 
 const SCALE: u32 = 600;
 const DAY: Duration = Duration::from_hours(24);
@@ -160,6 +160,56 @@ async fn records_put_aside_in_numbers_are_told_and_cleared_once() {
     collector.stop().await;
     assert_eq!(told(&bench.handle, code), ["raised", "cleared"]);
     assert_eq!(bench.handle.hec().distinct(), 20);
+}
+
+#[tokio::test]
+async fn damage_to_what_is_stored_is_told_with_the_time_from_which_on_events_may_come_twice() {
+    let bench = bench().await;
+    let down = bench
+        .handle
+        .script(Fault::answer(Target::Hec, Answer::empty(503)));
+    bench.handle.publish("two", "audit", "", 40).unwrap();
+    let collector = bench.run(SCALE);
+    let lane = bench.state_dir().join("lanes/two/audit");
+    look_until("events on disk", || {
+        let mut segments = fs::read_dir(&lane).ok()?.flatten();
+        let len = segments.next()?.metadata().ok()?.len();
+        (len > 0).then_some(())
+    })
+    .await;
+    collector.stop().await;
+    let segment = lane.join("0000000000000001.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    bench.handle.clear(down);
+    let collector = bench.run(SCALE);
+    let said = |code: &str, what: &str| {
+        let alerts = own(&bench.handle, "mimecast:collector:alert");
+        let mut said = alerts.iter().filter(|alert| alert["code"] == code);
+        assert!(
+            said.all(|alert| alert["said"].as_str().unwrap_or_default().contains(what)),
+            "{alerts:#?}"
+        );
+    };
+    until_told(&bench, "watch/events_damaged", &["raised"]).await;
+    said(
+        "watch/events_damaged",
+        "two/audit: the frame's payload is damaged",
+    );
+    bench.until_all_arrived().await;
+    collector.kill_9();
+
+    fs::remove_dir_all(bench.state_dir().join("sled")).unwrap();
+    let collector = bench.run(SCALE);
+    let told_of = |handle: &Handle| !told(handle, "watch/database_lost").is_empty();
+    bench.until("word of the lost database", told_of).await;
+    said("watch/database_lost", "are delivered again");
+    collector.stop().await;
+    assert_eq!(
+        bench.handle.hec().distinct(),
+        bench.handle.published_total()
+    );
 }
 
 #[tokio::test]
