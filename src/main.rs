@@ -17,7 +17,7 @@ use mimecast_collector::settings::Problems;
 use mimecast_collector::signals::Signals;
 use mimecast_collector::simulator::Ports;
 use mimecast_collector::state::StateError;
-use mimecast_collector::{connect, logging, scale};
+use mimecast_collector::{connect, logging, scale, secret};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -274,12 +274,16 @@ fn sure<'a>(yes: bool, terminal: &'a mut std::io::StdinLock<'static>) -> cli::fo
 }
 
 async fn collect(run: cli::Run) -> anyhow::Result<()> {
+    let kept_out = secret::keep_out_of_core_files();
     let load = move || Config::load(&run.file.config);
     let config = load()?;
     let clock = scale::clock(&config, run.time_scale)?;
     let format = run.log.log_format.unwrap_or(config.log.format);
     let level = run.log.log_level.unwrap_or(config.log.level);
     logging::init(format, level, clock.clone())?;
+    if let Err(error) = kept_out {
+        tracing::warn!(%error, "a core file of this process would hold its secrets: set ulimit -c 0");
+    }
     let (sender, signals) = mpsc::channel(1);
     let mut arriving = Signals::new()?;
     let mut forwarder = JoinSet::new();

@@ -37,6 +37,22 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Keeps this process out of core files and away from debuggers of its own user: its memory holds secrets, and events.
+///
+/// # Errors
+/// What the system said; the service's unit forbids core files by itself.
+pub fn keep_out_of_core_files() -> std::io::Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // The sandbox of the service's unit forbids the call, and has set the limit itself.
+    setrlimit(Resource::Core, none).ok();
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
 /// What identifies a credential without revealing it: HMAC-SHA256 of its parts under the key of this
 /// installation, 128 bits in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -222,6 +238,31 @@ mod tests {
         let source = SecretSource::Literal(Secret::new("hunter2".to_owned()));
         assert!(!format!("{source:?} {source}").contains("hunter2"));
         assert_eq!(source.read().unwrap().expose(), "hunter2");
+    }
+
+    /// What is at a place of this process's memory.
+    fn memory(at: usize, length: usize) -> Vec<u8> {
+        use std::os::unix::fs::FileExt as _;
+        let mut bytes = vec![0; length];
+        let memory = File::open("/proc/self/mem").unwrap();
+        memory.read_exact_at(&mut bytes, at as u64).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn the_memory_of_a_secret_is_wiped_when_it_goes() {
+        // So much that what is allocated next does not lie over all of it.
+        let text = "canary-in-memory".repeat(512);
+        let secret = Secret::new(text.clone());
+        let copy = secret.clone();
+        for secret in [secret, copy] {
+            let at = secret.expose().as_ptr().addr();
+            assert_eq!(memory(at, text.len()), text.as_bytes());
+            drop(secret);
+            let left = memory(at, text.len());
+            let found = left.windows(6).any(|window| window == b"canary");
+            assert!(!found, "{}", String::from_utf8_lossy(&left));
+        }
     }
 
     #[test]

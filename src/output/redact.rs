@@ -24,19 +24,27 @@ impl Redactor {
     /// Hides an address too, and the parts of its path and query, which an answer may show by themselves.
     pub(super) fn and_url(mut self, url: &Url) -> Self {
         self.add(url.as_str());
-        let query = url.query().unwrap_or_default();
         for part in [
             url.path(),
-            query,
             url.username(),
             url.password().unwrap_or_default(),
         ] {
-            self.add_long(part);
-            for piece in part.split(['/', '&', '=']) {
-                self.add_long(piece);
-            }
+            self.add_parts(part);
         }
+        self.and_query(url)
+    }
+
+    /// Hides the query of an address, and the parts of it.
+    pub(super) fn and_query(mut self, url: &Url) -> Self {
+        self.add_parts(url.query().unwrap_or_default());
         self
+    }
+
+    fn add_parts(&mut self, text: &str) {
+        self.add_long(text);
+        for piece in text.split(['/', '&', '=']) {
+            self.add_long(piece);
+        }
     }
 
     fn add_long(&mut self, text: &str) {

@@ -14,8 +14,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +64,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`] if another process has it; [`StoreError::Newer`]; or what failed.
     pub fn open(root: &Path, clock: Clock) -> Result<(Self, StoreTask), StoreError> {
-        std::fs::create_dir_all(root).map_err(StoreError::io("create", root))?;
+        // It holds what stands in mails: nobody but the user and group of the collector looks into it, whatever their umask.
+        let mut folder = DirBuilder::new();
+        let made = folder.recursive(true).mode(0o750).create(root);
+        made.map_err(StoreError::io("create", root))?;
         Self::open_as(root, clock, open_or_rescue)
     }
 

@@ -24,6 +24,7 @@ use super::batch::{Batch, BatchLimits};
 use super::batching::{Batching, Oversized};
 use super::format::Format;
 use super::lines::Lines;
+use super::redact::Redactor;
 use super::servers::Servers;
 use super::{Delivery, Output, Window, blocking, gzip};
 use crate::health::{Failure, Origin};
@@ -55,6 +56,8 @@ pub struct Http {
     urls: Secret,
     headers: HeaderMap,
     secrets: Vec<Secret>,
+    /// What an answer may repeat of a request, and nobody is to see.
+    redactor: Redactor,
     encoder: Arc<Encoder>,
     timeout: Duration,
     batching: Batching,
@@ -109,6 +112,11 @@ impl Http {
             .map(|url| url.url().to_string())
             .collect();
         let (headers, secrets) = headers(config)?;
+        let redactor = Redactor::new(&secrets);
+        let redactor = config
+            .urls
+            .iter()
+            .fold(redactor, |all, url| all.and_query(&url.url()));
         let max_body = usize::try_from(config.batching.bytes).unwrap_or(usize::MAX);
         Ok(Self {
             client,
@@ -116,6 +124,7 @@ impl Http {
             urls: Secret::new(urls.join(" ")),
             headers,
             secrets,
+            redactor,
             encoder: Arc::new(Encoder {
                 body: config.body,
                 format: config.format.clone(),
@@ -227,7 +236,7 @@ impl Http {
             status,
             headers: &headers,
             body: &body,
-            secrets: &self.secrets,
+            redactor: &self.redactor,
         };
         if answer.is_of_one_server() {
             self.servers.give_way(index);

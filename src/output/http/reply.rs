@@ -14,7 +14,6 @@ use crate::health::{Failure, Origin};
 use crate::http::{retry_after, server_time};
 use crate::output::Delivery;
 use crate::output::redact::Redactor;
-use crate::secret::Secret;
 
 /// An answer to a request.
 #[derive(Debug)]
@@ -25,8 +24,8 @@ pub(super) struct Answer<'a> {
     pub(super) headers: &'a HeaderMap,
     /// The beginning of what it says.
     pub(super) body: &'a [u8],
-    /// What was sent with it, not to be repeated from a page that echoes requests.
-    pub(super) secrets: &'a [Secret],
+    /// Knows what was sent with it, not to be repeated from a page that echoes requests.
+    pub(super) redactor: &'a Redactor,
 }
 
 impl Answer<'_> {
@@ -45,7 +44,7 @@ impl Answer<'_> {
     }
 
     fn failure(&self) -> Failure {
-        let said = Redactor::new(self.secrets).hide(&String::from_utf8_lossy(self.body));
+        let said = self.redactor.hide(&String::from_utf8_lossy(self.body));
         Failure {
             retry_after: retry_after(self.headers),
             server_time: server_time(self.headers),
@@ -63,6 +62,7 @@ pub(super) fn reason(failure: &Failure) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
 
     #[test]
     fn an_answer_that_repeats_a_part_of_a_secret_header_does_not_show_it() {
@@ -71,7 +71,7 @@ mod tests {
             status: 403,
             headers: &HeaderMap::new(),
             body: b"the key 0123456789 is not known",
-            secrets: &[Secret::new("ApiKey 0123456789".to_owned())],
+            redactor: &Redactor::new([&Secret::new("ApiKey 0123456789".to_owned())]),
         };
         assert_eq!(answer.failure().detail, "the key [secret] is not known");
     }

@@ -250,6 +250,11 @@ pub(super) struct Program {
 impl Program {
     /// Starts it in `folder` with the environment that the service's unit gives it.
     pub(super) fn start(arguments: &[&str], folder: &Path) -> Self {
+        Self::start_in(arguments, folder, &[])
+    }
+
+    /// As [`Program::start`], with more in the environment.
+    pub(super) fn start_in(arguments: &[&str], folder: &Path, more: &[(&str, &str)]) -> Self {
         let files = ["out", "err"].map(|name| {
             let mut builder = tempfile::Builder::new();
             builder.prefix(name).tempfile_in(folder).unwrap()
@@ -259,6 +264,7 @@ impl Program {
             .args(arguments)
             .env_clear()
             .envs(environment())
+            .envs(more.iter().copied())
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(handle(&files[0]))

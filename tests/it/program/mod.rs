@@ -2,6 +2,7 @@
 
 mod alerts;
 mod budget;
+mod canaries;
 mod commands;
 mod connect;
 mod damaged;

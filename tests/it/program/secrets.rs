@@ -40,7 +40,7 @@ pub(super) const CONFIGURED: [&str; 6] = [
     HEC_TOKEN,
 ];
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap());
@@ -53,7 +53,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn assert_without(secrets: &[String], place: &str, bytes: &[u8]) {
+pub(super) fn assert_without(secrets: &[String], place: &str, bytes: &[u8]) {
     for secret in secrets {
         let found = bytes
             .windows(secret.len())

@@ -11,7 +11,7 @@ use super::harness::Bench;
 use super::secrets::{CONFIGURED, HEC_TOKEN, accounts};
 
 /// The files of a bundle by their names, without the folder.
-fn unpacked(bench: &Bench, name: &str) -> BTreeMap<String, String> {
+pub(super) fn unpacked(bench: &Bench, name: &str) -> BTreeMap<String, String> {
     let path = bench.path(name);
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);

@@ -34,7 +34,7 @@ fn configure(bench: &Bench, status: &str) {
 }
 
 /// Where it is served, by the log's latest word.
-async fn url(collector: &Program) -> String {
+pub(super) async fn url(collector: &Program) -> String {
     let words = ["the status page is served"];
     collector.logged(&words).await;
     let lines = collector.lines(&words);
@@ -45,7 +45,7 @@ async fn url(collector: &Program) -> String {
         .to_owned()
 }
 
-async fn get(url: &str, headers: &[(&str, &str)]) -> Response {
+pub(super) async fn get(url: &str, headers: &[(&str, &str)]) -> Response {
     let connection = Connection {
         ca_file: Some(data("status.crt")),
         ..Connection::default()
