@@ -53,7 +53,7 @@ impl<R: Registry, H: Host> Node<R, H> {
             if portrait.is_delivered() {
                 continue;
             }
-            let shared = self.shared(&id).await?;
+            let shared = self.shared(&id).await?.map(|(shared, _)| shared);
             for (stream, waiting) in portrait.waiting() {
                 let lane = LaneId::stream(stream);
                 let covers =

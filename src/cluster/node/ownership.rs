@@ -32,6 +32,7 @@ pub(super) struct Owned {
     taken: Option<Timestamp>,
     /// What is shared of it.
     shared: Option<Shared>,
+    place: Place,
     pub(super) leaving: Option<Leaving>,
     pub(super) held_back: Option<HeldBack>,
     told: Option<Timestamp>,
@@ -41,12 +42,25 @@ pub(super) struct Owned {
     memos: BTreeMap<StreamId, (u64, Vec<u8>)>,
 }
 
+/// Where the shared record is. Each one is written over the one before and no other: a transaction whose answer never came may be done
+/// later, and would take back what was said since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// Nobody knows what became of the last transaction.
+    #[default]
+    Unknown,
+    /// There is none.
+    Nowhere,
+    /// The change that put it.
+    At(Revision),
+}
+
 /// It is being handed over.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leaving {
     /// By the monotonic clock.
     since: Duration,
-    /// Whether it goes even if something is left to deliver.
+    /// Whether it goes even if something is left to deliver. What was once sent to be released may be so at any time, and is asked no more.
     is_forced: bool,
 }
 
@@ -207,22 +221,20 @@ impl<R: Registry, H: Host> Node<R, H> {
             holdings.owned.remove(id);
             return Ok(());
         };
+        if let Some(leaving) = &mut owned.leaving {
+            leaving.is_forced = true;
+        }
+        self.look_at_shared(id, owned).await?;
         let portrait = self.portrait(id).await?;
         let record = self.record(id, owned, &portrait).await;
         let last = Shared {
             released: true,
             ..record
         };
-        let owner = self.keys.owner(id);
-        let then = [self.put_shared(id, &last)?, Change::Delete(owner.clone())];
-        let done = self
-            .registry
-            .txn(&[Compare::Created(owner, fence)], &then)
-            .await?;
-        holdings.owned.remove(id);
-        match done {
-            Some(_) => holdings.counts.released += 1,
-            None => holdings.counts.lost += 1,
+        let gone = Change::Delete(self.keys.owner(id));
+        if self.write(id, owned, fence, last, Some(gone)).await? {
+            holdings.owned.remove(id);
+            holdings.counts.released += 1;
         }
         Ok(())
     }
@@ -301,11 +313,12 @@ impl<R: Registry, H: Host> Node<R, H> {
         let Some(fence) = owned.fence else {
             return Ok(());
         };
-        let shared = self.shared(id).await?;
+        owned.place = Place::Unknown;
+        self.look_at_shared(id, owned).await?;
         let portrait = self.portrait(id).await?;
-        let foreign = shared
-            .as_ref()
-            .filter(|shared| Some(shared.fence) != portrait.fence);
+        let foreign = owned.shared.clone();
+        let foreign = foreign.filter(|shared| Some(shared.fence) != portrait.fence);
+        let foreign = foreign.as_ref();
         if let Some(shared) = foreign {
             self.tenure.disown(id);
             if std::mem::take(&mut owned.is_asked) {
@@ -326,11 +339,10 @@ impl<R: Registry, H: Host> Node<R, H> {
             .to_owned();
         self.host.take_up(id, fence.0, left).await?;
         owned.taken = Some(self.clock.now());
-        owned.shared = shared;
         let portrait = self.portrait(id).await?;
         let record = self.record(id, owned, &portrait).await;
-        if !self.write(id, owned, record).await? {
-            return self.lose(holdings, id).await;
+        if !self.write(id, owned, fence, record, None).await? {
+            return Ok(());
         }
         owned.is_stamped = true;
         holdings.counts.taken += 1;
@@ -355,48 +367,67 @@ impl<R: Registry, H: Host> Node<R, H> {
             let Some(owned) = holdings.owned.get_mut(&id) else {
                 continue;
             };
+            let Some(fence) = owned.fence else {
+                continue;
+            };
             owned.look_at_what_waits(&id, &portrait, self.clock.now());
+            self.look_at_shared(&id, owned).await?;
             let record = self.record(&id, owned, &portrait).await;
             let known = owned.shared.as_ref();
-            if known.is_some_and(|known| record.says_the_same_as(known)) {
-                continue;
-            }
-            if !self.write(&id, owned, record).await? {
-                self.lose(holdings, &id).await?;
+            if !known.is_some_and(|known| record.says_the_same_as(known)) {
+                self.write(&id, owned, fence, record, None).await?;
             }
         }
         Ok(())
     }
 
-    /// Writes what is shared, if the ownership still holds.
+    /// Writes what is shared over what is known of it, and does `also`, if the ownership still holds; gives whether it was done. If not, the
+    /// next round finds out why.
     async fn write(
         &self,
         id: &IntegrationId,
         owned: &mut Owned,
+        fence: Revision,
         record: Shared,
+        also: Option<Change>,
     ) -> Result<bool, Halt> {
-        let Some(fence) = owned.fence else {
-            return Ok(false);
+        let key = self.keys.shared(id);
+        let over = match std::mem::take(&mut owned.place) {
+            Place::Unknown => return Ok(false),
+            Place::Nowhere => Compare::Absent(key.clone()),
+            Place::At(change) => Compare::Modified(key.clone(), change),
         };
-        let when = [Compare::Created(self.keys.owner(id), fence)];
-        let then = [self.put_shared(id, &record)?];
-        let done = self.registry.txn(&when, &then).await?.is_some();
-        if done {
+        let put = Change::Put {
+            key,
+            value: super::json(&record)?,
+            lease: None,
+        };
+        let when = [Compare::Created(self.keys.owner(id), fence), over];
+        let then: Vec<_> = [put].into_iter().chain(also).collect();
+        let done = self.registry.txn(&when, &then).await?;
+        if let Some(change) = done {
+            owned.place = Place::At(change);
             owned.shared = Some(record);
         }
-        Ok(done)
+        Ok(done.is_some())
     }
 
-    fn put_shared(&self, id: &IntegrationId, record: &Shared) -> Result<Change, Halt> {
-        Ok(Change::Put {
-            key: self.keys.shared(id),
-            value: super::json(record)?,
-            lease: None,
-        })
+    /// Finds out what is shared, if that is not known.
+    async fn look_at_shared(&self, id: &IntegrationId, owned: &mut Owned) -> Result<(), Halt> {
+        if owned.place == Place::Unknown {
+            let shared = self.shared(id).await?;
+            let (record, change) = shared.unzip();
+            owned.shared = record;
+            owned.place = change.map_or(Place::Nowhere, Place::At);
+        }
+        Ok(())
     }
 
-    /// What is shared of an integration, by whomever.
-    pub(super) async fn shared(&self, id: &IntegrationId) -> Result<Option<Shared>, Halt> {
+    /// What is shared of an integration, by whomever, and the change that put it.
+    pub(super) async fn shared(
+        &self,
+        id: &IntegrationId,
+    ) -> Result<Option<(Shared, Revision)>, Halt> {
         let key = self.keys.shared(id);
         let Some(entry) = self.registry.get(&key).await? else {
             return Ok(None);
@@ -410,7 +441,7 @@ impl<R: Registry, H: Host> Node<R, H> {
                 "the node {node} has a later version of this program: run that here too"
             )));
         }
-        Ok(Some(record))
+        Ok(Some((record, entry.modified)))
     }
 
     async fn portrait(&self, id: &IntegrationId) -> Result<Portrait, Halt> {
