@@ -1,5 +1,6 @@
 //! Wiring and shutdown: what a configuration becomes, and how it ends.
 
+mod cluster;
 mod dead;
 mod drain;
 mod face;
@@ -10,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::cluster::etcd::EtcdError;
 use crate::config::Config;
 use crate::control::{ControlError, Handler, Request, Server, socket_path, state_socket};
 use crate::mimecast::client::Limits;
@@ -31,6 +33,7 @@ use crate::tenure::Tenure;
 use crate::upkeep::Upkeep;
 use crate::watchdog::Watchdog;
 use crate::web::{self, WebError};
+use cluster::Membership;
 pub use drain::Draining;
 use face::Face;
 
@@ -54,6 +57,12 @@ pub enum AppError {
     /// A reload named another state directory.
     #[error("state_dir is now {0}: that needs a restart")]
     StateDirChanged(PathBuf),
+    /// A reload named another cluster, or another place in it.
+    #[error("[cluster] has changed: that needs a restart")]
+    ClusterChanged,
+    /// etcd cannot be used as configured.
+    #[error(transparent)]
+    Etcd(#[from] EtcdError),
     /// The control socket cannot be made.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -80,6 +89,7 @@ pub async fn run(
         tracing::warn!("{warning}");
     }
     let prepared = prepare(&config, &clock)?;
+    let etcd = cluster::prepare(&config)?;
     let page = web::prepare(&config.status)?;
     let (store, store_task) = open_store(config.state_dir.clone(), clock.clone()).await?;
     let control = Server::bind(&socket_path(&config.state_dir))?
@@ -88,7 +98,10 @@ pub async fn run(
         status: Status::new(&config.state_dir, clock.now()),
         store,
         watchdog: Watchdog::new(clock.clone()),
-        tenure: Tenure::unlimited(),
+        tenure: match config.cluster {
+            Some(_) => Tenure::leased(clock.clone()),
+            None => Tenure::unlimited(),
+        },
         clock,
     };
     let shared = Shared {
@@ -100,12 +113,14 @@ pub async fn run(
     let mut services: JoinSet<Result<(), StoreError>> = JoinSet::new();
     let (store_stop, control_stop) = (CancellationToken::new(), CancellationToken::new());
     services.spawn(store_task.run(store_stop.clone()));
+    let mut membership = Membership::begin(&config, etcd, &context);
     let (asks, mut asked) = mpsc::channel(1);
     let desk = Desk {
         context: context.clone(),
         budgets: shared.budgets.clone(),
         spool_limit: config.spool.max_bytes,
         asks,
+        drain: membership.drain(),
     };
     let mut face = Face::new(desk.clone());
     let plan = face.plan(page)?;
@@ -123,6 +138,9 @@ pub async fn run(
 
     let mut supervisor =
         Supervisor::new(shared, Limits::new(config.state_dir.clone()), config.spool);
+    if config.cluster.is_some() {
+        supervisor = supervisor.sharing();
+    }
     supervisor.apply(prepared).await?;
     face.set_ready(true);
     tracing::info!(
@@ -146,8 +164,8 @@ pub async fn run(
                 Some(Signal::Stop | Signal::StopNow) | None => break Ok(()),
                 Some(Signal::Reload) => {
                     manager.reloading();
-                    let state_dir = &config.state_dir;
-                    reload(&mut supervisor, &mut face, state_dir, &context.clock, &load).await?;
+                    let told = (config.state_dir.as_path(), &membership);
+                    reload(&mut supervisor, &mut face, told, &context.clock, &load).await?;
                     manager.ready();
                 }
             },
@@ -157,6 +175,10 @@ pub async fn run(
                 Err(error) => break Err(error),
             },
             Some(ended) = services.join_next() => break flatten(ended),
+            call = membership.call() => match call {
+                Ok(call) => call.obey(&mut supervisor).await?,
+                Err(error) => break Err(error),
+            },
             () = face.ended() => {}
             Some(Ask { order, reply }) = asked.recv() => {
                 let done = supervisor.obey(order).await?;
@@ -180,12 +202,16 @@ pub async fn run(
     face.set_ready(false);
     tracing::info!("stopping");
     control_stop.cancel();
+    membership.stop();
     face.stop().await;
     let stopping = supervisor.stop();
     if !drain::drain(&context, &manager, stopping, &mut signals, draining).await {
         tracing::warn!(
             "stopped before the batches that were out were answered: they are sent again at the next start"
         );
+    }
+    if result.is_ok() {
+        membership.leave().await?;
     }
     store_stop.cancel();
     while let Some(ended) = services.join_next().await {
@@ -203,6 +229,7 @@ pub async fn run(
 pub fn check(config: &Config) -> Result<Vec<Problem>, AppError> {
     let doubts = config.check_secrets()?;
     prepare(config, &Clock::system())?;
+    cluster::prepare(config)?;
     web::prepare(&config.status)?;
     Ok(doubts)
 }
@@ -219,7 +246,7 @@ async fn open_store(
 async fn reload(
     supervisor: &mut Supervisor,
     face: &mut Face,
-    state_dir: &Path,
+    (state_dir, membership): (&Path, &Membership),
     clock: &Clock,
     load: &impl Fn() -> Result<Config, Problems>,
 ) -> Result<(), StoreError> {
@@ -228,17 +255,21 @@ async fn reload(
         if config.state_dir != state_dir {
             return Err(AppError::StateDirChanged(config.state_dir));
         }
+        if !membership.is(&config) {
+            return Err(AppError::ClusterChanged);
+        }
         for warning in config.warnings.iter().chain(&doubts) {
             tracing::warn!("{warning}");
         }
         let prepared = prepare(&config, clock)?;
         // Last, for it takes an address.
         let plan = face.plan(web::prepare(&config.status)?)?;
-        Ok((prepared, plan))
+        Ok((config, prepared, plan))
     });
     match prepared {
-        Ok((prepared, plan)) => {
+        Ok((config, prepared, plan)) => {
             supervisor.apply(prepared).await?;
+            membership.want(&config);
             face.apply(plan).await;
             tracing::info!("the configuration was read again");
         }
@@ -265,6 +296,8 @@ struct Desk {
     budgets: Budgets,
     spool_limit: u64,
     asks: mpsc::Sender<Ask>,
+    /// How to drain this node; `None` for a collector by itself.
+    drain: Option<watch::Sender<bool>>,
 }
 
 impl Handler for Desk {
@@ -310,6 +343,9 @@ impl Handler for Desk {
                 let stored = self.context.store.snapshot().await;
                 let stored = stored.map_err(|_| STOPPING.to_owned())?;
                 serde_json::to_value(replays(&stored)).map_err(|e| e.to_string())
+            }
+            Request::Drain { undo } => {
+                cluster::drain(self.drain.as_ref(), undo).map(serde_json::Value::from)
             }
             Request::CancelReplay { number } => self.order(Order::CancelReplay { number }).await,
         }

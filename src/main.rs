@@ -101,6 +101,10 @@ async fn obey(command: Command) -> anyhow::Result<Exit> {
             let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
             cli::resume::run(&socket, &ask.name, &mut stdout).await?;
         }
+        Command::Drain(ask) => {
+            let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
+            cli::drain::run(&socket, ask.undo, &mut stdout).await?;
+        }
         Command::Pause(ask) => {
             let socket = state_socket(&Config::load(&ask.file.config)?.state_dir);
             cli::pause::run(&socket, &ask.name, ask.duration, &mut stdout).await?;

@@ -5,10 +5,11 @@
 
 mod directory;
 mod left;
+mod pool;
 mod replays;
+mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -17,6 +18,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use replays::ReplayWish;
+pub use secrets::credential;
+use secrets::readable;
 
 use crate::alert::Renewal;
 use crate::clock::Clock;
@@ -30,7 +33,7 @@ use crate::output::config::OutputConfig;
 use crate::output::directory::Directory;
 use crate::output::{self, Filtered, OpenError, Target, Worker};
 use crate::pause::{Pause, Paused};
-use crate::poll::config::{CredentialSource, IntegrationConfig};
+use crate::poll::config::IntegrationConfig;
 use crate::poll::{self, Poller, Room, Shared};
 use crate::secret::{Fingerprint, SecretError, SecretSource};
 use crate::secret_watch::SecretWatch;
@@ -52,6 +55,8 @@ pub struct Supervisor {
     tasks: JoinSet<Result<(), StoreError>>,
     /// When people were last told of what is kept and not configured any more.
     left_told: Option<Timestamp>,
+    /// What is shared with other collectors, if there are any.
+    pool: Option<pool::Pool>,
 }
 
 /// A running task.
@@ -160,48 +165,6 @@ pub fn prepare(config: &Config, clock: &Clock) -> Result<Prepared, PrepareError>
     })
 }
 
-/// What could be read of a running entry's secrets. Why one could not is told: whoever put it there waits for it to be taken up.
-fn readable<T, E: Display>(read: Result<T, E>, secrets: &mut SecretWatch) -> Option<T> {
-    match read {
-        Ok(found) => Some(found),
-        Err(error) => {
-            let complaint = error.to_string();
-            if secrets.is_news(complaint.clone()) {
-                tracing::warn!(
-                    "a secret cannot be taken up, what it was before stays in use: {complaint}"
-                );
-            }
-            None
-        }
-    }
-}
-
-/// Reads the secrets of an integration's credential.
-///
-/// # Errors
-/// Which secret cannot be read, or which part cannot be used.
-pub fn credential(integration: &IntegrationConfig) -> Result<Credential, PrepareError> {
-    let secret = |e| PrepareError::Secret(integration.id.clone(), e);
-    let credential = match &integration.credential {
-        CredentialSource::V1 {
-            application_id,
-            application_key,
-            access_key,
-            secret_key,
-        } => Credential::v1(
-            application_id.clone(),
-            application_key.read().map_err(secret)?,
-            access_key.read().map_err(secret)?,
-            &secret_key.read().map_err(secret)?,
-        ),
-        CredentialSource::V2 {
-            client_id,
-            client_secret,
-        } => Credential::v2(client_id.clone(), client_secret.read().map_err(secret)?),
-    };
-    credential.map_err(|e| PrepareError::Credential(integration.id.clone(), e))
-}
-
 impl Supervisor {
     /// A supervisor of nothing yet.
     #[must_use]
@@ -215,6 +178,7 @@ impl Supervisor {
             workers: BTreeMap::new(),
             tasks: JoinSet::new(),
             left_told: None,
+            pool: None,
         }
     }
 
@@ -223,7 +187,7 @@ impl Supervisor {
     /// # Errors
     /// The store's.
     pub async fn apply(&mut self, prepared: Prepared) -> Result<(), StoreError> {
-        let key = self.shared.context.store.install_id().as_bytes().to_vec();
+        let key = self.key();
         let Prepared {
             integrations,
             outputs,
@@ -236,7 +200,13 @@ impl Supervisor {
         self.directory = directory;
         let (mut new_pollers, mut new_workers) = (Vec::new(), Vec::new());
         let (mut kept_pollers, mut kept_workers) = (BTreeSet::new(), BTreeSet::new());
+        if let Some(pool) = &mut self.pool {
+            pool.fill(&integrations);
+        }
         for (config, credential, http) in integrations {
+            if !self.is_ours(&config.id) {
+                continue;
+            }
             let fingerprint = credential.fingerprint(&key);
             let running = self.pollers.get(&config.id);
             if running.is_some_and(|entry| entry.is(&config, Some(&fingerprint))) {
@@ -246,9 +216,10 @@ impl Supervisor {
             }
         }
         let mut routes = Vec::new();
+        let install = self.shared.context.store.install_id().as_bytes();
         for (config, target) in outputs {
             routes.push(config.route.clone());
-            let fingerprint = target.fingerprint(&key);
+            let fingerprint = target.fingerprint(install);
             let running = self.workers.get(&config.id);
             let is_kept = |entry: &Entry<_, _>| {
                 entry.is(&config, fingerprint.as_ref())
@@ -434,6 +405,9 @@ impl Supervisor {
             tracing::info!(name, "{said}, as a person asked");
             return Ok(Ok(format!("{name} {said}").into()));
         }
+        if let Some(said) = self.elsewhere(&name) {
+            return Ok(Err(said));
+        }
         let names = self.pollers.keys().map(IntegrationId::as_str);
         let names = names.chain(self.workers.keys().map(OutputId::as_str));
         let names: Vec<_> = names.collect();
@@ -449,7 +423,7 @@ impl Supervisor {
     /// # Errors
     /// The store's.
     pub async fn look_at_secrets(&mut self) -> Result<(), StoreError> {
-        let key = self.shared.context.store.install_id().as_bytes().to_vec();
+        let key = self.key();
         let now = self.shared.context.clock.now();
         let mut changed = Vec::new();
         let watched = |entry: &Entry<IntegrationConfig, _>| entry.config.credential.is_in_files();
@@ -483,14 +457,12 @@ impl Supervisor {
                 entry.secrets = secrets;
             }
         }
-        self.look_at_output_secrets(&key, now).await
+        self.look_at_output_secrets(now).await
     }
 
-    async fn look_at_output_secrets(
-        &mut self,
-        key: &[u8],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    async fn look_at_output_secrets(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let install = self.shared.context.store.install_id().clone();
+        let key = install.as_bytes();
         let mut changed = Vec::new();
         let watched = |entry: &Entry<OutputConfig, _>| {
             let secrets = entry.config.kind.secrets();

@@ -50,9 +50,11 @@ impl From<Exit> for ExitCode {
 impl From<&AppError> for Exit {
     fn from(error: &AppError) -> Self {
         match error {
-            AppError::Config(_) | AppError::Prepare(_) | AppError::StateDirChanged(_) => {
-                Self::Config
-            }
+            AppError::Config(_)
+            | AppError::Prepare(_)
+            | AppError::StateDirChanged(_)
+            | AppError::ClusterChanged
+            | AppError::Etcd(_) => Self::Config,
             AppError::Store(StoreError::Io { source, .. })
                 if source.kind() == std::io::ErrorKind::PermissionDenied =>
             {

@@ -5,6 +5,7 @@
 
 pub mod dead_letters;
 pub mod demo;
+pub mod drain;
 mod exit;
 pub mod explain;
 pub mod forget;
@@ -96,6 +97,11 @@ pub enum Command {
     Resume(Resume),
     /// Leave an integration or output alone, for a while or until it is resumed; a restart does not end it.
     Pause(Pause),
+    /// Hand all integrations over to the other nodes of the cluster, before an update or for good.
+    ///
+    /// Each integration is handed over when what was fetched of it is delivered, after half a minute whatever it has. The node takes nothing
+    /// until it is told otherwise, or restarted.
+    Drain(Drain),
     /// Fetch a span of time again, beside the live traffic, and deliver it marked as replayed.
     ///
     /// Live streams come first and stand where they stood. Ctrl-C ends this command only: the replay goes on, also after a restart of the
@@ -221,6 +227,17 @@ pub struct Status {
 pub struct Resume {
     /// The integration or output, by its name in the configuration.
     pub name: String,
+    /// Where the configuration is, which says where the collector listens.
+    #[command(flatten)]
+    pub file: ConfigFile,
+}
+
+/// The options of `drain`.
+#[derive(Debug, Args)]
+pub struct Drain {
+    /// Take a share again [default: hand everything over].
+    #[arg(long)]
+    pub undo: bool,
     /// Where the configuration is, which says where the collector listens.
     #[command(flatten)]
     pub file: ConfigFile,
@@ -557,6 +574,8 @@ mod tests {
                           wrong is mended; end a pause
           pause           Leave an integration or output alone, for a while or until it
                           is resumed; a restart does not end it
+          drain           Hand all integrations over to the other nodes of the cluster,
+                          before an update or for good
           replay          Fetch a span of time again, beside the live traffic, and
                           deliver it marked as replayed
           forget          Give up what is kept for an integration or output that is not

@@ -77,6 +77,19 @@ impl Config {
         Self::of(parts, notes)
     }
 
+    /// What tells whether two collectors have the same integrations and outputs; nothing can be told from it.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        use sha2::Digest as _;
+        // Secrets are not shown; where they are is.
+        let text = format!("{:?} {:?}", self.integrations, self.outputs);
+        let hash = sha2::Sha256::digest(text);
+        hash.iter()
+            .take(6)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
     /// The files that the configuration is in, as far as the folder can be listed.
     #[must_use]
     pub fn files(path: &Path) -> Vec<PathBuf> {

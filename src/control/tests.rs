@@ -30,6 +30,7 @@ impl Handler for Echo {
             | Request::DeadLetter { number }
             | Request::SendAgain { number }
             | Request::Discard { number } => Ok(json!(number)),
+            Request::Drain { undo } => Ok(json!(undo)),
         }
     }
 }

@@ -692,4 +692,5 @@ async fn a_cancelled_replay_is_not_brought_back_by_a_fetch_that_is_still_out() {
     running.stop().await;
 }
 
+mod handover;
 mod routes;

@@ -84,8 +84,8 @@ impl Supervisor {
             .filter(|left| left.name() == name)
             .collect();
         if left.is_empty() {
-            let configured = self.pollers.keys().any(|id| id.as_str() == name)
-                || self.workers.keys().any(|id| id.as_str() == name);
+            let configured =
+                self.is_configured(name) || self.workers.keys().any(|id| id.as_str() == name);
             return Ok(Err(if configured {
                 format!("{name} is in the configuration: take it out and reload first")
             } else {
@@ -118,7 +118,7 @@ impl Supervisor {
         }
         let mut integrations: BTreeMap<IntegrationId, u64> = BTreeMap::new();
         for stream in stored.streams.keys().filter_map(|key| StreamId::parse(key)) {
-            if !self.pollers.contains_key(&stream.integration) {
+            if !self.is_configured(stream.integration.as_str()) {
                 integrations.entry(stream.integration).or_default();
             }
         }

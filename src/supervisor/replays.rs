@@ -62,6 +62,9 @@ impl Supervisor {
         let named = |id: &&IntegrationId| id.as_str() == wish.integration;
         let entry = pollers.keys().find(named).and_then(|id| pollers.get(id));
         let Some(entry) = entry else {
+            if let Some(said) = self.elsewhere(&wish.integration) {
+                return Err(said);
+            }
             let names: Vec<_> = pollers.keys().map(IntegrationId::as_str).collect();
             let names = names.join(", ");
             return Err(format!(

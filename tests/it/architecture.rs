@@ -132,6 +132,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "app",
         &[
             "clock",
+            "cluster",
             "config",
             "control",
             "ledger",
