@@ -200,8 +200,9 @@ impl Status {
                 .then(|| report.now.since(since.unwrap_or(self.started)).as_secs());
         }
         let (integrations, outputs) = (&report.integrations, &report.outputs);
-        let (ledger, spool) = (&report.ledger, report.spool);
-        report.summary = summary::of(integrations, outputs, ledger, spool, report.now);
+        let (ledger, cluster) = (&report.ledger, report.cluster.as_ref());
+        let spool = report.spool;
+        report.summary = summary::of(integrations, outputs, ledger, spool, cluster, report.now);
     }
 
     /// Forgets an integration and its streams, once its task has ended.
@@ -254,7 +255,14 @@ impl Status {
             state_dir: self.state_dir.display().to_string(),
             started: self.started,
             now,
-            summary: summary::of(&integrations, &outputs, &board.ledger, board.spool, now),
+            summary: summary::of(
+                &integrations,
+                &outputs,
+                &board.ledger,
+                board.spool,
+                board.cluster.as_ref(),
+                now,
+            ),
             integrations,
             outputs,
             spool: board.spool,

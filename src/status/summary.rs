@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Condition, IntegrationReport, LedgerReport, OutputReport, Phase, SpoolReport, StreamReport,
+    ClusterReport, Condition, IntegrationReport, LedgerReport, OutputReport, Phase, SpoolReport,
+    StreamReport,
 };
 use crate::model::Timestamp;
 use crate::units::{show_count, show_duration};
@@ -70,6 +71,7 @@ pub(super) fn of(
     outputs: &[OutputReport],
     ledger: &LedgerReport,
     spool: SpoolReport,
+    cluster: Option<&ClusterReport>,
     now: Timestamp,
 ) -> Summary {
     let mut sources = Troubled::default();
@@ -109,6 +111,10 @@ pub(super) fn of(
     }
     if spool.disk_full {
         what.push("the disk of state_dir is full, and polling pauses until it has room".to_owned());
+    }
+    if cluster.is_some_and(|cluster| cluster.lease_left_s == 0) {
+        // What another node does cannot be known from here.
+        what.push("this node has no lease and collects nothing".to_owned());
     }
     if !sick.is_empty() {
         what.push(format!("not all logs of {sick} are fetched"));
@@ -334,6 +340,20 @@ mod tests {
              rest for 6 d more";
         assert_eq!(spool(true), (Level::Attention, sentence.to_owned()));
         assert_eq!(spool(false).0, Level::Ok);
+    }
+
+    #[test]
+    fn a_node_without_a_lease_is_no_good_news_and_one_that_etcd_left_a_moment_ago_is() {
+        let status = status();
+        let cluster = |lease_left_s| ClusterReport {
+            lease_left_s,
+            ..ClusterReport::default()
+        };
+        status.cluster(cluster(3));
+        assert_eq!(said(&status).0, Level::Ok);
+        status.cluster(cluster(0));
+        let sentence = "this node has no lease and collects nothing; nothing is lost so far";
+        assert_eq!(said(&status), (Level::Attention, sentence.to_owned()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `status`: asks a running collector how it is doing.
 
+mod cluster;
 pub(super) mod page;
 mod problem;
 mod render;

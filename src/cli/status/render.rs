@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use super::cluster;
 use super::page::{Look, Page, Tone};
 use super::problem::{show_condition, show_problem, show_time, tone};
 use super::streams;
@@ -44,6 +45,10 @@ pub(super) fn write(
         Level::Critical => ("CRITICAL", Tone::Bad),
     };
     page.text(tone, 0, &format!("{word}: {}.", report.summary.sentence))?;
+    if let Some(cluster) = &report.cluster {
+        page.blank()?;
+        cluster::show(&mut page, cluster, report.now)?;
+    }
     let mut integrations: Vec<_> = report.integrations.iter().collect();
     if detail == Detail::Brief {
         integrations.sort_by_key(|integration| !integration.is_troubled());

@@ -8,7 +8,8 @@ use super::{Look, render};
 use crate::mimecast::log_types;
 use crate::model::{IntegrationId, OutputId, StreamId, Timestamp};
 use crate::status::{
-    Condition, LastRequest, LedgerReport, Phase, RateReport, Report, SpoolReport, Status,
+    ClusterReport, Condition, HeldBack, LastRequest, LedgerReport, NodeReport, OwnerReport, Phase,
+    RateReport, RegistryTrouble, Report, SpoolReport, Status,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_767_690_487_000);
@@ -508,4 +509,100 @@ fn what_is_watched_fits_the_terminal_and_shows_trouble_first() {
     )
     .unwrap();
     assert_eq!(small, shown(&well().report(NOW), PLAIN));
+}
+
+fn owner(name: &str, node: Option<&str>, events: u64) -> OwnerReport {
+    OwnerReport {
+        integration: integration(name),
+        owner: node.map(str::to_owned),
+        fence: node.map(|_| 7),
+        leaving: false,
+        held_back: (events > 0).then(|| HeldBack {
+            output: "splunk".to_owned(),
+            since: NOW - seconds(7_200),
+            events,
+        }),
+    }
+}
+
+fn node(name: &str, config: &str) -> NodeReport {
+    NodeReport {
+        name: name.to_owned(),
+        version: "0.1.0".to_owned(),
+        since: NOW - seconds(3_600),
+        draining: false,
+        config: config.to_owned(),
+        drifts: config != "1a2b3c4d",
+        integrations: 1,
+    }
+}
+
+fn cluster() -> ClusterReport {
+    ClusterReport {
+        node: "a".to_owned(),
+        joined: true,
+        lease_left_s: 6,
+        config: "1a2b3c4d".to_owned(),
+        nodes: vec![node("a", "1a2b3c4d"), node("b", "99999999")],
+        integrations: vec![
+            owner("acme-uk", Some("a"), 40),
+            owner("acme-us", Some("a"), 2),
+            owner("globex", None, 0),
+        ],
+        taken: 3,
+        released: 1,
+        held_lanes: 2,
+        ..ClusterReport::default()
+    }
+}
+
+/// What the page says of the cluster.
+fn of_cluster(cluster: ClusterReport) -> String {
+    let status = well();
+    status.cluster(cluster);
+    let look = Look {
+        width: 300,
+        ..PLAIN
+    };
+    let text = shown(&status.report(NOW), look);
+    let (_, text) = text.split_once("\nCluster: ").unwrap();
+    text.split_once("\n\n").unwrap().0.to_owned()
+}
+
+#[test]
+fn a_cluster_is_told_with_its_nodes_and_what_would_come_twice() {
+    insta::assert_snapshot!(of_cluster(cluster()), @"
+    a is one of 2 nodes and has 2 of 3 integrations; its lease is sure for 6 s
+      a: 1 integration, version 0.1.0, here for 1 h
+      b: 1 integration, version 0.1.0, here for 1 h; its configuration is another one (99999999, here 1a2b3c4d)
+      nobody has globex
+      output splunk has kept events waiting for 2 h: what is shared of acme-uk, acme-us stays before them, and about 42 would come again if another node took over
+      taken 3, handed over 1, lost 0, 2 logs with events of before, which wait until their owner has delivered as much
+    ");
+}
+
+#[test]
+fn a_node_that_has_stopped_says_so_and_why() {
+    let trouble = RegistryTrouble {
+        since: NOW - seconds(90),
+        error: "etcd cannot be reached: no answer of POST https://etcd1:2379/v3/lease/keepalive in 1250 ms".to_owned(),
+    };
+    let stopped = ClusterReport {
+        lease_left_s: 0,
+        trouble: Some(trouble),
+        ..ClusterReport {
+            node: "a".to_owned(),
+            ..ClusterReport::default()
+        }
+    };
+    insta::assert_snapshot!(of_cluster(stopped.clone()), @"
+    a has no lease, so it asks for nothing and delivers nothing
+      etcd, for 1 min 30 s: etcd cannot be reached: no answer of POST https://etcd1:2379/v3/lease/keepalive in 1250 ms
+      taken 0, handed over 0, lost 0
+    ");
+    let goes_on = ClusterReport {
+        keeps_assignment: true,
+        ..stopped
+    };
+    assert!(of_cluster(goes_on).contains("goes on with what it had"));
 }

@@ -46,7 +46,7 @@ begin at 0 with the program.
 
 **How many series.** With S log types of all integrations together (an event type of `siem-cg` or `siem-ci` counts as one), I
 integrations, R functions of the API that these ask (at most two for each log type) and O outputs: at most
-35 S + 2 I + 2 R + 25 O + 12, of which 21 S are codes of failures that really came: the first 20 of a log type have a series each, all
+35 S + 2 I + 2 R + 25 O + 23, of which 21 S are codes of failures that really came: the first 20 of a log type have a series each, all
 further ones are counted as `code=\"other\"`. All other labels come from the configuration; nothing of an event
 becomes one.
 ";

@@ -3,7 +3,8 @@
 use super::Process;
 use crate::model::Timestamp;
 use crate::status::{
-    Condition, IntegrationReport, Level, OutputReport, Phase, RateReport, Report, StreamReport,
+    ClusterReport, Condition, IntegrationReport, Level, OutputReport, Phase, RateReport, Report,
+    StreamReport,
 };
 
 /// A metric.
@@ -56,6 +57,8 @@ pub(super) enum Values {
     Output(fn(&OutputReport, Timestamp) -> Option<Number>),
     /// Deliveries of an output, by the time they took.
     Deliveries,
+    /// Of several collectors; no sample of one by itself.
+    Cluster(fn(&ClusterReport) -> Option<Number>),
 }
 
 impl Values {
@@ -63,7 +66,7 @@ impl Values {
     pub(super) const fn labels(&self) -> &'static [&'static str] {
         match self {
             Self::Version => &["version"],
-            Self::Process(_) | Self::Whole(_) => &[],
+            Self::Process(_) | Self::Whole(_) | Self::Cluster(_) => &[],
             Self::Integration(_) => &["integration"],
             Self::Rate(_) => &["integration", "resource"],
             Self::Stream(_) => &["integration", "log", "event_type"],
@@ -101,6 +104,22 @@ const fn state(condition: &Condition) -> Option<Number> {
         Phase::Paused => 4,
         Phase::Blocked => 5,
     })
+}
+
+fn drifting(cluster: &ClusterReport) -> u64 {
+    cluster.nodes.iter().filter(|node| node.drifts).count() as u64
+}
+
+/// How many integrations this node owns, or nobody.
+fn owned(cluster: &ClusterReport, by_us: bool) -> u64 {
+    let owner = by_us.then_some(&cluster.node);
+    let owners = cluster.integrations.iter().map(|i| i.owner.as_ref());
+    owners.filter(|found| *found == owner).count() as u64
+}
+
+fn held_back(cluster: &ClusterReport) -> u64 {
+    let held_back = cluster.integrations.iter().flat_map(|i| &i.held_back);
+    held_back.map(|held_back| held_back.events).sum()
 }
 
 /// Every metric, in the order in which they are answered.
@@ -398,6 +417,83 @@ pub const METRICS: &[Metric] = &[
         unit: "",
         help: "Records in quarantine: those that could not be read, and those that an output refused.",
         values: Values::Whole(|report| whole(report.quarantined)),
+    },
+    Metric {
+        name: "mimecast_collector_cluster_lease_seconds",
+        kind: Kind::Gauge,
+        unit: "seconds",
+        help: "How long this node of a cluster may act without another renewal of its lease; 0 when it has stopped.",
+        values: Values::Cluster(|cluster| whole(cluster.lease_left_s)),
+    },
+    Metric {
+        name: "mimecast_collector_cluster_registry_up",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Whether etcd's last answer to this node was good: 1 yes, 0 no.",
+        values: Values::Cluster(|cluster| whole(cluster.trouble.is_none().into())),
+    },
+    Metric {
+        name: "mimecast_collector_cluster_nodes",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Nodes of the cluster.",
+        values: Values::Cluster(|cluster| whole(cluster.nodes.len() as u64)),
+    },
+    Metric {
+        name: "mimecast_collector_cluster_drifting_nodes",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Nodes of the cluster whose integrations and outputs are configured in another way than this node's.",
+        values: Values::Cluster(|cluster| whole(drifting(cluster))),
+    },
+    Metric {
+        name: "mimecast_collector_cluster_integrations",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Integrations of the cluster that this node owns.",
+        values: Values::Cluster(|cluster| whole(owned(cluster, true))),
+    },
+    Metric {
+        name: "mimecast_collector_cluster_free_integrations",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Integrations of the cluster that no node owns.",
+        values: Values::Cluster(|cluster| whole(owned(cluster, false))),
+    },
+    Metric {
+        name: "mimecast_collector_cluster_held_back_events",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Events that would be delivered again if another node took over, because an output keeps them waiting.",
+        values: Values::Cluster(|cluster| whole(held_back(cluster))),
+    },
+    Metric {
+        name: "mimecast_collector_cluster_held_logs",
+        kind: Kind::Gauge,
+        unit: "",
+        help: "Log types with events on this node's disk from before another node took over, which wait until that has delivered as much.",
+        values: Values::Cluster(|cluster| whole(cluster.held_lanes)),
+    },
+    Metric {
+        name: "mimecast_collector_cluster_taken",
+        kind: Kind::Counter,
+        unit: "",
+        help: "Integrations that this node took up since its start.",
+        values: Values::Cluster(|cluster| whole(cluster.taken)),
+    },
+    Metric {
+        name: "mimecast_collector_cluster_released",
+        kind: Kind::Counter,
+        unit: "",
+        help: "Integrations that this node handed over in order since its start.",
+        values: Values::Cluster(|cluster| whole(cluster.released)),
+    },
+    Metric {
+        name: "mimecast_collector_cluster_lost",
+        kind: Kind::Counter,
+        unit: "",
+        help: "Integrations that this node lost since its start because it could not renew its lease.",
+        values: Values::Cluster(|cluster| whole(cluster.lost)),
     },
     Metric {
         name: "process_cpu_seconds",

@@ -88,6 +88,7 @@ fn samples(text: &mut String, metric: &Metric, report: &Report, process: &Proces
         Values::Version => sample(&[&report.program_version], Some(Number::Whole(1)))?,
         Values::Process(number) => sample(&[], number(process))?,
         Values::Whole(number) => sample(&[], number(report))?,
+        Values::Cluster(number) => sample(&[], report.cluster.as_ref().and_then(number))?,
         Values::Integration(number) => {
             for integration in &report.integrations {
                 sample(&[integration.name.as_str()], number(integration, now))?;

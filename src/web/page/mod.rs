@@ -38,6 +38,11 @@ pub(super) const FILES: &[File] = &[
         text: include_str!("books.js"),
     },
     File {
+        path: "/cluster.js",
+        kind: "text/javascript; charset=utf-8",
+        text: include_str!("cluster.js"),
+    },
+    File {
         path: "/page.js",
         kind: "text/javascript; charset=utf-8",
         text: include_str!("page.js"),

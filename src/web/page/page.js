@@ -51,6 +51,7 @@ function show() {
   if (document.title !== title) document.title = title;
   showFacts();
   showCount();
+  showCluster(report.cluster);
   sync(byId("outputs"), report.outputs, (output) => output.name, makeOutput, showOutput);
   sync(byId("list"), report.integrations, (integration) => integration.name, makeIntegration, showIntegration);
   showLedger(report.ledger, report.outputs);
