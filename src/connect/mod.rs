@@ -5,6 +5,7 @@
 //! credential nothing more is asked with it, and nothing at all while a running collector says that it is locked out or refused:
 //! a check cannot prolong a lock.
 
+mod cluster;
 mod finding;
 mod machine;
 mod mimecast;
@@ -29,6 +30,9 @@ pub async fn walk(
     clock: &Clock,
 ) -> Vec<Part> {
     let mut parts = vec![machine::look(config, file, running)];
+    if let Some(cluster) = &config.cluster {
+        parts.push(cluster::look(cluster).await);
+    }
     for integration in &config.integrations {
         parts.push(mimecast::look(integration, &config.state_dir, running, clock).await);
     }

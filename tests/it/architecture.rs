@@ -94,6 +94,9 @@ const EDGES: &[(&str, &[&str])] = &[
         "connect",
         &[
             "clock",
+            "cluster::config",
+            "cluster::etcd",
+            "cluster::registry",
             "config",
             "health",
             "http",
