@@ -31,6 +31,9 @@ use crate::status::{ClusterReport, NodeReport, OwnerReport, RegistryTrouble, Sta
 use crate::store::{Left, Portrait, StoreError};
 use crate::tenure::Tenure;
 
+/// For giving up what is owned when the program stops: the service manager waits for 30 s, of which outputs may have had 20.
+const LEAVE: Duration = Duration::from_secs(5);
+
 /// What a node does to the integrations of its process.
 pub trait Host: Send + Sync + 'static {
     /// How integrations stand.
@@ -250,7 +253,7 @@ impl<R: Registry, H: Host> Node<R, H> {
             never = self.renewals() => match never {},
         }
         // Whoever is slow now leaves it to the lease's end.
-        let gone = tokio::time::timeout(self.settings.lease / 2, self.leave(&mut holdings)).await;
+        let gone = tokio::time::timeout(LEAVE, self.leave(&mut holdings)).await;
         match gone {
             Ok(Ok(())) => {}
             Ok(Err(Halt::Store(error))) => return Err(error),

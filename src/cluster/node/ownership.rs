@@ -116,7 +116,7 @@ impl<R: Registry, H: Host> Node<R, H> {
     async fn lose(&self, holdings: &mut Holdings, id: &IntegrationId) -> Result<(), Halt> {
         self.tenure.disown(id);
         if let Some(owned) = holdings.owned.remove(id) {
-            tracing::warn!(integration = %id, "it is another node's now: nothing more of it is asked and delivered here");
+            tracing::warn!(integration = %id, "this node has lost it: nothing more of it is asked and delivered here");
             holdings.counts.lost += 1;
             if owned.is_asked {
                 self.host.stop(id).await?;
