@@ -45,11 +45,6 @@ pub enum Request {
         /// Its name.
         name: String,
     },
-    /// Hand all integrations over to the other nodes, or take a share again; answered with a sentence for people.
-    Drain {
-        /// Whether to take a share again.
-        undo: bool,
-    },
     /// Leave an integration or an output alone; answered with a sentence for people.
     Pause {
         /// Its name.
@@ -106,6 +101,11 @@ pub enum Request {
     Discard {
         /// Its number.
         number: u64,
+    },
+    /// Hand all integrations over to the other nodes, or take a share again; answered with a sentence for people.
+    Drain {
+        /// Whether to take a share again.
+        undo: bool,
     },
 }
 
