@@ -3,6 +3,8 @@
 mod alerts;
 mod budget;
 mod canaries;
+#[cfg(feature = "system-tests")]
+mod cluster;
 mod commands;
 mod connect;
 mod damaged;

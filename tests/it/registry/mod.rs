@@ -1,8 +1,6 @@
 //! What a registry promises: one contract, for the one in memory and for etcd's servers.
 
 #[cfg(feature = "system-tests")]
-mod documented;
-#[cfg(feature = "system-tests")]
 mod etcd;
 #[cfg(feature = "system-tests")]
 pub(crate) mod servers;

@@ -7,12 +7,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use mimecast_collector::cluster::etcd::{Etcd, EtcdConfig};
+use mimecast_collector::cluster::registry::Registry as _;
 use mimecast_collector::secret::SecretSource;
+use mimecast_collector::simulator::Account;
+use serde_json::Value;
 
-use super::servers::{Environment, Servers, free_ports};
-use crate::program::harness::folder;
+use super::super::harness::{Bench, folder};
+use crate::registry::servers::{Environment, Servers, free_ports};
 
-const PAGE: &str = include_str!("../../../docs/cluster.md");
+const PAGE: &str = include_str!("../../../../docs/cluster.md");
 
 /// The blocks of a language, in order.
 fn blocks(language: &str) -> Vec<String> {
@@ -68,8 +71,27 @@ fn environment(block: &str, n: usize, ports: &[u16], folder: &Path) -> Environme
     lines.collect()
 }
 
+/// The documented table, with what it names where the blocks before have put it.
+fn table(block: &str, ports: &[u16], folder: &Path) -> String {
+    let mut table = here(block, ports, folder);
+    for (documented, name) in [
+        ("\"/etc/mimecast-collector/etcd-ca.pem\"", "ca.pem"),
+        ("\"/etc/mimecast-collector/collector.pem\"", "collector.pem"),
+        ("{ credential = \"etcd-client-key\" }", "collector.key"),
+        ("{ credential = \"etcd-password\" }", "collector-password"),
+    ] {
+        assert!(table.contains(documented), "{documented} in {table}");
+        let own = match documented.starts_with('{') {
+            true => format!("{{ file = {:?} }}", folder.join(name)),
+            false => format!("{:?}", folder.join(name)),
+        };
+        table = table.replace(documented, &own);
+    }
+    table
+}
+
 #[tokio::test]
-async fn the_documented_set_up_of_etcd_works() {
+async fn the_documented_set_up_works_from_the_certificates_to_the_first_event() {
     let folder = folder();
     let path = folder.path().to_owned();
     let ports = free_ports(6);
@@ -90,26 +112,58 @@ async fn the_documented_set_up_of_etcd_works() {
         ca_file: Some(path.join("ca.pem")),
     };
     let servers = Servers::run(servers.collect(), folder, |urls| client(urls, None)).await;
-    let secret = |name: &str, text: &str| {
-        let path = path.join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        SecretSource::File(path)
-    };
-    secret("root-password", "correct-horse\n");
-    let password = secret("collector-password", "battery-staple\n");
+    for (name, text) in [
+        ("root-password", "correct-horse\n"),
+        ("collector-password", "battery-staple\n"),
+        (
+            "collector.key",
+            &fs::read_to_string(path.join("collector.key")).unwrap(),
+        ),
+    ] {
+        fs::write(path.join(name), text).unwrap();
+        fs::set_permissions(path.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
     run(&here(user, &ports, &path), &path);
 
+    let password = SecretSource::File(path.join("collector-password"));
     let config = client(&servers.urls(), Some(("collector".to_owned(), password)));
     let etcd = Etcd::new(&config, Duration::from_secs(20)).unwrap();
-    assert_eq!(etcd.try_rights("/mimecast-collector/").await, Ok(()));
     let refused = etcd.try_rights("/").await.unwrap_err().to_string();
     assert!(refused.contains("permission denied"), "{refused}");
-    for member in etcd.members().await {
-        let member = member.unwrap();
-        assert!(
-            member.has_leader && member.complaints.is_empty(),
-            "{member:?}"
-        );
+
+    let bench = Bench::new().await;
+    let integration = bench.integration(&Account::v2("two"), "[\"audit\"]");
+    let [toml] = &blocks("toml")[..] else {
+        panic!("one table is documented");
+    };
+    bench.configure(&[integration + &table(toml, &ports, &path)], "");
+    let checked = bench.ended(&["check", "--connect", "--json"]).await;
+    let page: Value = serde_json::from_str(&checked.out).unwrap();
+    let parts = page["parts"].as_array().unwrap();
+    let ours = parts
+        .iter()
+        .find(|part| part["subject"] == "Cluster, as collector-a");
+    let findings = ours.unwrap()["findings"].as_array().unwrap();
+    assert_eq!(
+        findings.len(),
+        5,
+        "three servers, majority, rights: {findings:#?}"
+    );
+    for finding in findings {
+        assert_eq!(finding["verdict"], "ok", "{finding:#}");
     }
+    bench.handle.publish("two", "audit", "", 3).unwrap();
+    let collector = bench.run(60);
+    bench.until_all_arrived().await;
+    collector.stop().await;
+    // It has left in order, and what it had is there for another.
+    let keys = etcd.range("/mimecast-collector/").await.unwrap().entries;
+    let keys: Vec<_> = keys.iter().map(|entry| entry.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "/mimecast-collector/cluster",
+            "/mimecast-collector/shared/two"
+        ]
+    );
 }
