@@ -17,6 +17,12 @@ mod driver;
 mod harness;
 #[path = "browser/prometheus.rs"]
 mod prometheus;
+#[expect(
+    dead_code,
+    reason = "shared with the tests of clusters, which use all of it"
+)]
+#[path = "it/registry/servers.rs"]
+mod servers;
 
 use std::time::Duration;
 
@@ -26,7 +32,8 @@ use mimecast_collector::simulator::{Account, Answer, Fault, Target};
 use serde_json::json;
 
 use driver::Browser;
-use harness::{Bench, Program, within};
+use harness::{Bench, Program, folder, within};
+use servers::Servers;
 
 /// From what happens to its being seen.
 const SOON: Duration = Duration::from_secs(5);
@@ -319,6 +326,30 @@ async fn a_page_that_nobody_answers_says_that_it_does_not_know() {
         )
         .await;
     browser.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_shows_its_share_and_when_etcd_fails() {
+    let mut servers = Servers::start(1, folder()).await;
+    let bench = Bench::new().await;
+    let url = &servers.urls()[0];
+    let cluster = format!("[cluster]\nnode = \"a\"\nendpoints = [\"{url}\"]\nlease = \"5s\"\n");
+    bench.write("conf.d/cluster.toml", &cluster);
+    bench.handle.publish("one", "audit", "", 1).unwrap();
+    let (collector, url) = collector(&bench, 60).await;
+    bench.until_all_arrived().await;
+    let browser = Browser::start(bench.folder.path()).await;
+    browser.look(1280, 1500, "light").await;
+    browser.open(&url).await;
+    let well = "/^a: its lease is sure for \\d s$/.test(text('#standing')) && /^athere.*2$/.test(text('#nodes tbody'))";
+    browser.until("its share", well).await;
+    servers.kill_9(0);
+    let stopped = "level() === 'attention' && text('#standing').startsWith('a: has no lease') && text('#cluster-lines').includes('etcd, for ')";
+    browser.until("that it has stopped", stopped).await;
+    servers.restart(0);
+    browser.until("its share again", well).await;
+    browser.stop().await;
+    collector.stop().await;
 }
 
 #[tokio::test]

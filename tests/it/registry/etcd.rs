@@ -35,7 +35,7 @@ async fn until_gone(registry: &Etcd, key: &str) {
 
 #[tokio::test]
 async fn three_servers_of_etcd_keep_the_contract() {
-    let servers = Servers::start(3).await;
+    let servers = Servers::start(3, folder()).await;
     let etcd = Etcd::new(&config(&servers.urls()), LONG).unwrap();
     keeps_the_contract(&etcd, until_gone).await;
 }
@@ -67,7 +67,7 @@ type Leases = Vec<(LeaseId, LeaseId)>;
 
 #[tokio::test]
 async fn the_registry_in_memory_answers_as_etcd_does() {
-    let servers = Servers::start(1).await;
+    let servers = Servers::start(1, folder()).await;
     let etcd = Etcd::new(&config(&servers.urls()), LONG).unwrap();
     let memory = Memory::new(Clock::manual(Timestamp::from_millis(0)));
     let seed = 20_261_130;
@@ -178,7 +178,7 @@ fn same(
 
 #[tokio::test]
 async fn nothing_that_was_answered_is_lost_when_the_leader_and_then_the_majority_dies() {
-    let mut servers = Servers::start(3).await;
+    let mut servers = Servers::start(3, folder()).await;
     let etcd = Etcd::new(&config(&servers.urls()), LONG).unwrap();
     let lease = etcd.grant(Duration::from_secs(600)).await.unwrap();
     let owner = [put("owner/acme", b"a", Some(lease))];

@@ -9,8 +9,6 @@ use std::time::Duration;
 use mimecast_collector::cluster::etcd::{Etcd, EtcdConfig};
 use tempfile::TempDir;
 
-use crate::program::harness::folder;
-
 /// Longer than an election takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -51,9 +49,9 @@ pub(crate) fn free_ports(n: usize) -> Vec<u16> {
 }
 
 impl Servers {
-    /// Starts so many servers and waits until they have a leader.
-    pub(crate) async fn start(n: usize) -> Self {
-        Self::start_with(n, "http", &Vec::new(), folder(), |urls| config(urls)).await
+    /// Starts so many servers, which keep what they have in `folder`, and waits until they have a leader.
+    pub(crate) async fn start(n: usize, folder: TempDir) -> Self {
+        Self::start_with(n, "http", &Vec::new(), folder, config).await
     }
 
     /// As [`Servers::start`], with more in their environment and files in `folder`, and a client that is set up in another way.

@@ -11,7 +11,7 @@ use mimecast_collector::cluster::registry::{Registry as _, Revision};
 use mimecast_collector::simulator::{Account, Answer, Fault, Handle, Options, Target};
 use tokio::task::JoinSet;
 
-use super::super::harness::{Bench, Program, within};
+use super::super::harness::{Bench, Program, folder, within};
 use super::PREFIX;
 use super::link::Link;
 use crate::registry::servers::{Servers, config};
@@ -67,7 +67,7 @@ impl Cluster {
         .await;
         let locked = Fault::answer(Target::Api, Answer::lock_out()).of(LOCKED);
         bench.handle.script(locked);
-        let servers = Servers::start(3).await;
+        let servers = Servers::start(3, folder()).await;
         let mut nodes = Vec::new();
         for name in NODES {
             let mut links = Vec::new();
