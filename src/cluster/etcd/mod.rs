@@ -320,17 +320,17 @@ impl Etcd {
         if status != 200 {
             return Err(refusal(&place, wire::no(status, &body)));
         }
-        match serde_json::from_slice::<A>(&body) {
-            Ok(answer) => self.of_one_cluster(&place, answer),
-            Err(error) => match wire::no(status, &body) {
-                No::Unreadable(_) => {
-                    let shown = printable(&String::from_utf8_lossy(&body), 200);
-                    let text = format!("{place}: {error} in {shown}");
-                    Err(RegistryError::Unreadable(text).so(So::Final))
-                }
-                no => Err(refusal(&place, no)),
-            },
+        let error = match serde_json::from_slice::<A>(&body) {
+            Ok(answer) => return self.of_one_cluster(&place, answer),
+            Err(error) => error,
+        };
+        let no = wire::no(status, &body);
+        if matches!(no, No::Unreadable(_)) {
+            let shown = printable(&String::from_utf8_lossy(&body), 200);
+            let text = format!("{place}: {error} in {shown}");
+            return Err(RegistryError::Unreadable(text).so(So::Final));
         }
+        Err(refusal(&place, no))
     }
 
     /// The answer, unless another cluster gives it than the first one: two registries would hand out everything twice.

@@ -3,6 +3,8 @@
 //! The gateway writes what etcd's gRPC says as JSON by the rules of proto3: bytes are base64, 64-bit integers are texts, and what is zero or
 //! empty is left out. The paths are those of etcd 3.4 and later.
 
+use std::str::FromStr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -27,16 +29,22 @@ const PAGE: usize = 500;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Int64<T>(pub(super) T);
 
-impl<'de, T: std::str::FromStr + DeserializeOwned> Deserialize<'de> for Int64<T> {
+/// As some gateways write it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written<T> {
+    Text(String),
+    Number(T),
+}
+
+impl<'de, T: FromStr + Deserialize<'de>> Deserialize<'de> for Int64<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::String(text) => text
+        match Written::deserialize(deserializer)? {
+            Written::Number(number) => Ok(Self(number)),
+            Written::Text(text) => text
                 .parse()
                 .map(Self)
                 .map_err(|_| D::Error::custom(format!("{text:?} is not a 64-bit integer"))),
-            other => serde_json::from_value(other)
-                .map(Self)
-                .map_err(D::Error::custom),
         }
     }
 }

@@ -1,5 +1,10 @@
 //! What a registry promises: one contract, for the one in memory and for etcd's servers.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "helpers of tests, which Clippy's exemption for tests does not reach"
+)]
+
 #[cfg(feature = "system-tests")]
 mod etcd;
 #[cfg(feature = "system-tests")]

@@ -3,6 +3,13 @@
 //! What must hold is read from outside: from what the simulator was asked, from what the receiver got, and from every change that etcd has
 //! seen.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, which Clippy's exemption for tests does not reach"
+)]
+
 mod bench;
 mod documented;
 mod history;
@@ -64,6 +71,10 @@ impl Numbers {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a test runs is asked for by its environment"
+)]
 fn asked_for(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
