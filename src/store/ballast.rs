@@ -31,7 +31,7 @@ impl Engine {
                 done => return done,
             }
         }
-        self.database = None;
+        self.close();
         release(&self.root)?;
         self.database = Some(open::open_again(&self.root)?);
         self.write(changed)

@@ -118,7 +118,8 @@ struct Life {
 
 impl Life {
     async fn begin(root: &Path, now: i64) -> Self {
-        let (store, task) = Store::open(root, Clock::manual(Timestamp::from_millis(now))).unwrap();
+        let clock = Clock::manual(Timestamp::from_millis(now));
+        let (store, task) = tests::opened(root, &clock);
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run(stop.clone()));

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use sled::Transactional as _;
@@ -167,7 +168,10 @@ fn write_commits(root: &Path, number: u64) -> io::Result<()> {
     let bytes = [&number[..], &crc32c::crc32c(&number).to_le_bytes()].concat();
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true);
-    options.open(root.join(COMMITS))?.write_all_at(&bytes, 0)
+    let path = root.join(COMMITS);
+    options.open(&path)?.write_all_at(&bytes, 0)?;
+    durable::unsynced(&path);
+    Ok(())
 }
 
 /// Forgets the number of transactions, of a sled that is no more.
@@ -177,8 +181,23 @@ pub(super) fn forget_commits(root: &Path) -> Result<(), StoreError> {
 }
 
 impl Engine {
+    /// Closes sled. One that the system refused something may panic once more as it goes, when all that counts is said already.
+    pub(super) fn close(&mut self) {
+        let database = self.database.take();
+        let closed = std::panic::catch_unwind(AssertUnwindSafe(|| drop(database)));
+        if closed.is_err() {
+            tracing::debug!("the database did not close in order");
+        }
+    }
+
     /// Writes the changed records in one transaction and makes them durable.
     pub(super) fn write(&mut self, changed: &BTreeSet<Changed>) -> Result<(), StoreError> {
+        // Where the system refuses it something in the middle of a write, sled may panic.
+        let work = AssertUnwindSafe(|| self.write_through(changed));
+        std::panic::catch_unwind(work).unwrap_or(Err(StoreError::BrokeOff))
+    }
+
+    fn write_through(&mut self, changed: &BTreeSet<Changed>) -> Result<(), StoreError> {
         let mut writes = Vec::with_capacity(changed.len());
         for change in changed {
             writes.push(self.encode(change)?);
@@ -228,5 +247,11 @@ impl Engine {
         };
         let value = value.transpose()?;
         Ok(Write { tree, key, value })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
     }
 }

@@ -1,7 +1,7 @@
 //! All syncs of the store: what they have covered survives a power cut, and nothing else is relied on.
 //!
 //! In tests a recorder takes down what each of them covers, so that the disk can be rebuilt as a power cut would have left it after any
-//! of them, with everything lost that was only written.
+//! of them, with everything lost that was only written, and nothing left that was removed.
 
 use std::fs::File;
 use std::io;
@@ -20,6 +20,18 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()?;
     note(folder);
     Ok(())
+}
+
+/// Removes a file. That may reach the disk at any time, so what relies on the file must be over by now.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    std::fs::remove_file(path)?;
+    note_removed(path);
+    Ok(())
+}
+
+/// Says that a file was written which nobody syncs: any of it may reach the disk at any time.
+pub(super) fn unsynced(path: &Path) {
+    note(path);
 }
 
 /// Makes a folder with all that lead to it, durably: a folder that is there can be relied on, whichever task has made it.
@@ -41,9 +53,11 @@ static MAKING: Mutex<()> = Mutex::new(());
 
 #[cfg(not(test))]
 const fn note(_: &Path) {}
+#[cfg(not(test))]
+const fn note_removed(_: &Path) {}
 
 #[cfg(test)]
-use recorder::note;
+use recorder::{note, note_removed};
 
 #[cfg(test)]
 pub(super) mod recorder {
@@ -62,6 +76,8 @@ pub(super) mod recorder {
     enum Synced {
         /// The content of a file, by its inode; packed, as databases are mostly zeros.
         File(u64, Vec<u8>),
+        /// A removed entry of a folder, which may be gone at once.
+        Gone(u64, String),
         /// The entries of a folder: names, inodes, and whether they are folders.
         Folder(u64, Vec<(String, u64, bool)>),
     }
@@ -75,13 +91,27 @@ pub(super) mod recorder {
         RECORDED.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn of<'a>(
+        recorded: &'a mut BTreeMap<PathBuf, Vec<Synced>>,
+        path: &Path,
+    ) -> Option<&'a mut Vec<Synced>> {
+        let mut all = recorded.iter_mut();
+        all.find_map(|(root, syncs)| path.starts_with(root).then_some(syncs))
+    }
+
+    /// Takes down that a file is gone.
+    pub(super) fn note_removed(path: &Path) {
+        if let Some(syncs) = of(&mut recorded(), path) {
+            let folder = fs::metadata(path.parent().unwrap()).unwrap().ino();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            syncs.push(Synced::Gone(folder, name.to_owned()));
+        }
+    }
+
     /// Takes down what a sync of `path` covered, if it lies below a recorded folder.
     pub(super) fn note(path: &Path) {
         let mut recorded = recorded();
-        let Some(syncs) = recorded
-            .iter_mut()
-            .find_map(|(root, syncs)| path.starts_with(root).then_some(syncs))
-        else {
+        let Some(syncs) = of(&mut recorded, path) else {
             return;
         };
         let inode = fs::metadata(path).unwrap().ino();
@@ -123,10 +153,15 @@ pub(super) mod recorder {
         /// Rebuilds in the empty folder `to` what a power cut after the first `syncs` of them leaves.
         pub(in crate::store) fn cut(&self, syncs: usize, to: &Path) {
             let all = recorded().get(&self.root).cloned().unwrap_or_default();
-            let (mut files, mut folders) = (BTreeMap::new(), BTreeMap::new());
+            let mut files = BTreeMap::new();
+            let mut folders: BTreeMap<u64, Vec<(String, u64, bool)>> = BTreeMap::new();
             for synced in all.into_iter().take(syncs) {
                 match synced {
                     Synced::File(inode, content) => drop(files.insert(inode, content)),
+                    Synced::Gone(inode, gone) => {
+                        let entries = folders.entry(inode).or_default();
+                        entries.retain(|(name, ..)| *name != gone);
+                    }
                     Synced::Folder(inode, entries) => drop(folders.insert(inode, entries)),
                 }
             }

@@ -354,6 +354,7 @@ fn failed(error: &StoreError) -> SinkError {
         | StoreError::Unused(_)
         | StoreError::Lost(_)
         | StoreError::Sled(_)
+        | StoreError::BrokeOff
         | StoreError::Value(_) => {
             tracing::error!(%error, "the state directory cannot be written");
             SinkError::Closed

@@ -143,8 +143,13 @@ pub enum StoreError {
         source: io::Error,
     },
     /// sled said no.
-    #[error("the database in the state directory failed: {0}")]
+    #[error("the database in the state directory failed: {}", plain(.0))]
     Sled(#[from] sled::Error),
+    /// sled panicked in the middle of a write, as it does when the system refuses it something.
+    #[error(
+        "the database in the state directory broke off: look at the disk; a new start goes on from what was committed"
+    )]
+    BrokeOff,
     /// A record that cannot be written or read.
     #[error("a record of the database is unfit: {0}")]
     Value(String),
@@ -178,6 +183,7 @@ impl StoreError {
             | Self::Newer { .. }
             | Self::Unused(_)
             | Self::Lost(_)
+            | Self::BrokeOff
             | Self::Closed
             | Self::Moved => false,
         }
@@ -193,10 +199,19 @@ impl StoreError {
             | Self::Unused(_)
             | Self::Lost(_)
             | Self::Sled(_)
+            | Self::BrokeOff
             | Self::Value(_)
             | Self::Closed
             | Self::Moved => false,
         }
+    }
+}
+
+/// What sled says; what the system said to sled, as the system says it.
+fn plain(error: &sled::Error) -> String {
+    match error {
+        sled::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What is left of a store after a power cut: whatever was answered, and nothing by halves.
 //!
 //! A history of commits, polls, states and acknowledgements is played on a real directory, and the disk is rebuilt as a cut after any of
-//! its syncs would have left it, without all that was only written by then.
+//! its syncs would have left it, without all that was only written by then. With the feature `system-tests`, a real file system is cut off
+//! as well.
 
 use std::path::Path;
 
@@ -104,7 +105,7 @@ struct Life {
 impl Life {
     async fn begin(root: &Path) -> Self {
         let clock = Clock::manual(Timestamp::from_millis(1_000));
-        let (store, task) = Store::open(root, clock).unwrap();
+        let (store, task) = tests::opened(root, &clock);
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(task.run(stop.clone()));
@@ -266,12 +267,10 @@ impl Life {
     }
 }
 
-/// A history with, after each step, how many syncs there had been and what had been answered.
-async fn play(seed: u64, root: &Path) -> (Recorder, Vec<(usize, Facts)>) {
-    let recorder = Recorder::start(root);
+/// A store whose streams were polled once: as in life, where that is before anything of them is stored.
+async fn first_poll(root: &Path) -> (Life, Facts) {
     let life = Life::begin(root).await;
     let mut facts = Facts::default();
-    // As in life, where a stream is polled before anything of it is stored.
     for n in 0..STREAMS.len() {
         facts.polled[n] = 1;
         let at = Timestamp::from_millis(1);
@@ -284,6 +283,13 @@ async fn play(seed: u64, root: &Path) -> (Recorder, Vec<(usize, Facts)>) {
         };
         life.store.poll(&stream(n), poll, at).await.unwrap();
     }
+    (life, facts)
+}
+
+/// A history with, after each step, how many syncs there had been and what had been answered.
+async fn play(seed: u64, root: &Path) -> (Recorder, Vec<(usize, Facts)>) {
+    let recorder = Recorder::start(root);
+    let (life, mut facts) = first_poll(root).await;
     let mut answered = vec![(recorder.syncs(), facts.clone())];
     let mut dice = Dice(seed);
     for _ in 0..STEPS {
@@ -319,7 +325,197 @@ async fn whatever_was_answered_is_there_after_a_power_cut_and_nothing_by_halves(
             );
             life.end().await;
             cuts += 1;
+            // The shadow copy has followed each state of health before that was answered.
+            std::fs::remove_dir_all(left.path().join("sled")).unwrap();
+            let life = Life::begin(left.path()).await;
+            let health = life.store.snapshot().await.unwrap().health;
+            let health = health
+                .get(SUBJECT)
+                .map_or(0, |health| health.as_u64().unwrap());
+            assert!(
+                [last, next]
+                    .iter()
+                    .any(|step| answered[*step].1.health == health),
+                "seed {seed}, a cut after {syncs} syncs that took the database too left state {health}"
+            );
+            life.end().await;
         }
     }
     println!("{cuts} power cuts");
+}
+
+#[cfg(feature = "system-tests")]
+mod real {
+    //! A file system on a loop device that is shut down under the running store, without its journal: what a power cut leaves of it.
+    //! Needs root, a loop device, ext4 and python3; where one is missing, the test says so and fails.
+
+    use std::io::Write as _;
+    use std::path::PathBuf;
+    use std::process::{Child, Command, Stdio};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Steps of a history, and those after which a cut comes at the latest.
+    const LENGTH: usize = 160;
+    const LAST: u64 = 120;
+
+    /// `FS_IOC_SHUTDOWN` with `NOLOGFLUSH`, when a line comes.
+    const SHUT_DOWN: &str = "import fcntl, os, struct, sys\n\
+        folder = os.open(sys.argv[1], os.O_RDONLY)\n\
+        sys.stdin.readline()\n\
+        fcntl.ioctl(folder, 0x8004587d, struct.pack('I', 2))\n";
+
+    fn run(program: &str, arguments: &[&str]) -> bool {
+        let done = Command::new(program).args(arguments).output();
+        let done = done.unwrap_or_else(|error| panic!("{program}: {error}"));
+        if !done.status.success() {
+            eprint!("{}", String::from_utf8_lossy(&done.stderr));
+        }
+        done.status.success()
+    }
+
+    fn cuts() -> u64 {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "how much is tried is no part of the program"
+        )]
+        let wanted = std::env::var("POWER_CUTS");
+        wanted.map_or(8, |wanted| wanted.parse().unwrap())
+    }
+
+    /// An image with an ext4, and where it is mounted.
+    struct Disk {
+        _folder: tempfile::TempDir,
+        image: PathBuf,
+        at: PathBuf,
+    }
+
+    impl Disk {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
+            std::fs::create_dir(&at).unwrap();
+            let file = std::fs::File::create(&image).unwrap();
+            file.set_len(64 << 20).unwrap();
+            let image_name = image.to_str().unwrap();
+            assert!(
+                run("mkfs.ext4", &["-q", image_name]),
+                "no ext4 can be made here"
+            );
+            let disk = Self {
+                _folder: folder,
+                image,
+                at,
+            };
+            disk.mount();
+            disk
+        }
+
+        fn mount(&self) {
+            let (image, at) = (self.image.to_str().unwrap(), self.at.to_str().unwrap());
+            let mounted = run("mount", &["-o", "loop", image, at]);
+            assert!(
+                mounted,
+                "this test needs root and a loop device: run it where there are both, or without the feature system-tests"
+            );
+        }
+
+        /// Something that shuts the file system down when it is told to.
+        fn switch(&self) -> Child {
+            let mut python = Command::new("python3");
+            python.args(["-c", SHUT_DOWN]).arg(&self.at);
+            python.stdin(Stdio::piped()).spawn().unwrap()
+        }
+
+        /// sled's threads may hold files for a moment longer than the store lives.
+        async fn unmount(&self) {
+            let at = self.at.to_str().unwrap();
+            let unmounted = async {
+                while !run("umount", &[at]) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            let patience = Duration::from_secs(60);
+            tokio::time::timeout(patience, unmounted).await.unwrap();
+        }
+    }
+
+    impl Drop for Disk {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                run("umount", &["-l", self.at.to_str().unwrap()]);
+            }
+        }
+    }
+
+    /// What is answered after each step, if nothing comes in between.
+    async fn rehearsed(seed: u64) -> Vec<Facts> {
+        let root = tempfile::tempdir().unwrap();
+        let (life, mut facts) = first_poll(root.path()).await;
+        let mut answered = vec![facts.clone()];
+        let mut dice = Dice(seed);
+        for _ in 0..LENGTH {
+            life.step(&mut dice, &mut facts).await;
+            answered.push(facts.clone());
+        }
+        life.end().await;
+        answered
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whatever_was_answered_is_there_after_a_real_file_system_was_cut_off() {
+        let mut in_midst = 0;
+        for seed in 0..cuts() {
+            let answered = rehearsed(seed).await;
+            let disk = Disk::new();
+            let root = disk.at.join("state");
+            let mut switch = disk.switch();
+            let steps = Arc::new(Mutex::new(0));
+            let cut_after = usize::try_from(Dice(seed).roll(LAST)).unwrap();
+            let mut history = JoinSet::new();
+            let (done, path) = (Arc::clone(&steps), root.clone());
+            let mut line = switch.stdin.take().unwrap();
+            history.spawn(async move {
+                let (life, mut facts) = first_poll(&path).await;
+                let mut dice = Dice(seed);
+                for step in 0..LENGTH {
+                    if step == cut_after {
+                        line.write_all(b"\n").unwrap();
+                    }
+                    life.step(&mut dice, &mut facts).await;
+                    *done.lock().unwrap() = step + 1;
+                }
+                // It was cut off after the last step: what was answered counts all the same.
+                life.stop.cancel();
+            });
+            // A store that is refused ends, and the step with it.
+            while history.join_next().await.is_some() {}
+            assert!(
+                switch.wait().unwrap().success(),
+                "no file system that can be shut down"
+            );
+            disk.unmount().await;
+            disk.mount();
+            let last = *steps.lock().unwrap();
+            let next = (last + 1).min(LENGTH);
+            let life = Life::begin(&root).await;
+            let found = life.find(&root).await;
+            assert!(
+                [last, next].iter().any(|step| answered[*step] == found),
+                "seed {seed}, a cut after {last} steps left {found:#?}\nanswered was {:#?}\nnext came {:#?}",
+                answered[last],
+                answered[next],
+            );
+            life.end().await;
+            disk.unmount().await;
+            in_midst += u64::from(last < LENGTH);
+        }
+        println!(
+            "{} file systems cut off, {in_midst} of them in the midst of a history",
+            cuts()
+        );
+        assert!(in_midst > 0, "no cut met the store");
+    }
 }

@@ -69,7 +69,7 @@ pub(super) fn append(folder: &Path, at: Position, frame: &[u8]) -> Result<(), St
 
 /// Removes a file; that it is gone already is as good.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
+    match durable::remove(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         Ok(()) | Err(_) => Ok(()),
     }

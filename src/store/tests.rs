@@ -17,8 +17,19 @@ fn clock() -> Clock {
     Clock::manual(Timestamp::from_millis(1_000))
 }
 
+/// Opens a directory that another store of this process has left. A program that another test starts holds all locks of this process
+/// for the moment between its fork and its exec.
+pub(super) fn opened(root: &Path, clock: &Clock) -> (Store, StoreTask) {
+    loop {
+        match Store::open(root, clock.clone()) {
+            Err(StoreError::Locked(_)) => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 fn start(root: &Path) -> Running {
-    let (store, task) = Store::open(root, clock()).unwrap();
+    let (store, task) = opened(root, &clock());
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(task.run(stop.clone()));
