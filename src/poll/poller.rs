@@ -106,13 +106,13 @@ impl<S: Source> Poller<S> {
                 let mut subject = load(format!("stream {stream}"), Some(stream.log_and_type()));
                 let record = stored.streams.get(&stream.to_string());
                 subject.may_lack(record.is_none_or(|record| record.cursor.is_none()));
-                streams.push(Stream::load(stream, log, subject, stored));
+                streams.push(Stream::load(stream, log, subject, stored, now));
             }
         }
         for (stream, log) in replays(&config.logs, &id, stored) {
             share(&purse, log, &stream);
             let subject = load(format!("stream {stream}"), Some(stream.log_and_type()));
-            streams.push(Stream::load(stream, log, subject, stored));
+            streams.push(Stream::load(stream, log, subject, stored, now));
         }
         restore(&purse, &streams, now);
         Self {

@@ -35,16 +35,17 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Takes up a stream where `stored` says that it stands.
+    /// Takes up a stream where `stored` says that it stands; a poll that began later than `now`, by a clock that was ahead then, began now.
     pub(super) fn load(
         id: StreamId,
         config: &LogConfig,
         subject: Subject,
         stored: &Snapshot,
+        now: Timestamp,
     ) -> Self {
         let record = stored.streams.get(&id.to_string());
         Self {
-            poll: record.and_then(|record| record.poll),
+            poll: record.and_then(|record| Some(record.poll?.clamp(now))),
             reached: record.and_then(|record| record.newest.or(record.origin)),
             replay: record.and_then(|record| record.replay.clone()),
             gone: false,
@@ -165,4 +166,41 @@ pub(super) fn replays<'l>(
         found.extend(log.map(|log| (stream, log)));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::About;
+    use crate::health::{Policy, Seed};
+    use crate::mimecast::log_types;
+    use crate::store::StreamRecord;
+
+    #[test]
+    fn a_poll_by_a_clock_that_was_years_ahead_is_followed_an_interval_after_the_restart() {
+        let now = Timestamp::from_millis(1_767_690_487_000);
+        let ahead = now + Duration::from_hours(24 * 3_650);
+        let id = StreamId::new(&IntegrationId::new("acme").unwrap(), "audit", "");
+        let config = LogConfig::from(log_types::find("audit").unwrap());
+        for done in [true, false] {
+            let record = StreamRecord {
+                poll: Some(PollRecord {
+                    started: ahead,
+                    attempted: ahead,
+                    attempts: 0,
+                    done,
+                    calls: None,
+                }),
+                ..StreamRecord::default()
+            };
+            let mut stored = Snapshot::default();
+            stored.streams.insert(id.to_string(), record);
+            let policy = Policy::source(Seed::of(&[], ""));
+            let subject = Subject::load(String::new(), About::default(), policy, &stored, now);
+            let stream = Stream::load(id.clone(), &config, subject, &stored, now);
+            // It does not move away as time goes on.
+            let later = now + config.interval + Duration::from_secs(2);
+            assert!(stream.due(later).is_some_and(|due| due <= later), "{done}");
+        }
+    }
 }

@@ -36,7 +36,7 @@ impl<S: Source> Poller<S> {
             let now = self.context.clock.now();
             let subject = Subject::load(name, about, Policy::source(seed), &stored, now);
             self.streams
-                .push(Stream::load(stream, log, subject, &stored));
+                .push(Stream::load(stream, log, subject, &stored, now));
         }
         Ok(())
     }
