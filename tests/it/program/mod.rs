@@ -20,6 +20,7 @@ mod ledger;
 mod logs;
 mod memory;
 mod moving;
+mod network;
 mod operation;
 mod outage;
 mod polling;
@@ -27,6 +28,8 @@ mod progress;
 mod replay;
 mod routes;
 mod secrets;
+#[cfg(feature = "full-tests")]
+mod soak;
 mod state;
 mod support_bundle;
 mod syslog;
