@@ -216,6 +216,7 @@ impl From<StoreError> for StateError {
             | StoreError::Io { .. }
             | StoreError::Sled(_)
             | StoreError::Value(_)
+            | StoreError::BrokeOff
             | StoreError::Closed
             | StoreError::Moved) => Self::Store(other),
         }
