@@ -3,6 +3,7 @@
 
 use std::fmt::{self, Write as _};
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
 use rustix::fs::fstat;
 use tracing::field::{Field, Visit};
@@ -12,6 +13,8 @@ use tracing_subscriber::layer::{Context, Layer};
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// 4 KiB: the longest text of a failure has 500 bytes; a datagram must fit the socket's buffer.
 const LONGEST: usize = 4 << 10;
+/// A journal that takes nothing must not hold up the tasks that log: what it has no room for by then is not logged.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Sends events to the journal.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ impl Journal {
     fn at(path: &str) -> Option<Self> {
         let socket = UnixDatagram::unbound().ok()?;
         socket.connect(path).ok()?;
+        socket.set_write_timeout(Some(PATIENCE)).ok()?;
         Some(Self { socket })
     }
 }
@@ -174,6 +178,21 @@ mod tests {
         ] {
             assert!(heard.contains(field), "no {field:?} in {heard:?}");
         }
+    }
+
+    #[test]
+    fn a_journal_that_takes_nothing_holds_up_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let _listener = UnixDatagram::bind(&path).unwrap();
+        let other = UnixDatagram::unbound().unwrap();
+        other.connect(&path).unwrap();
+        other.set_nonblocking(true).unwrap();
+        while other.send(b"full").is_ok() {}
+        let journal = Journal::at(path.to_str().unwrap()).unwrap();
+        let registry = tracing_subscriber::registry().with(journal);
+        // Without a limit this never ends.
+        tracing::subscriber::with_default(registry, || tracing::warn!("not heard"));
     }
 
     #[test]
