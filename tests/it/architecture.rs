@@ -76,7 +76,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("simulator", &["clock", "mimecast::log_types"]),
     ("measured", &["clock", "output", "status"]),
     ("cluster", &["clock", "status", "store", "tenure"]),
-    ("cluster::etcd", &["health::failure", "http"]),
+    (
+        "cluster::etcd",
+        &["health::failure", "health::lookup", "http"],
+    ),
     ("control", &[]),
     ("web", &["status"]),
     (

@@ -22,6 +22,7 @@ use super::registry::{
     Change, Compare, Entry, LeaseId, Listing, Registry, RegistryError, Revision,
 };
 use crate::health::failure::printable;
+use crate::health::lookup;
 use crate::http::{HttpError, Purpose, client_as, read_capped, transport_failure};
 use crate::secret::{Secret, SecretError};
 
@@ -305,7 +306,8 @@ impl Etcd {
                 return Err(self.too_late(endpoint, path, patience).so(So::Unknown));
             }
             Err(error) => {
-                let text = transport_failure(&error, &place).to_string();
+                let failure = transport_failure(&error, &place);
+                let text = format!("{failure}. {}", lookup(&failure).advice);
                 let so = if error.is_connect() {
                     So::Next
                 } else {

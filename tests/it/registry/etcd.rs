@@ -301,7 +301,7 @@ async fn users_and_certificates_of_etcd_are_used_and_a_refusal_says_what_to_do()
         ..known.clone()
     };
     let text = told(&config).await;
-    assert!(text.contains("name the authority in ca_file"), "{text}");
+    assert!(text.contains("name its PEM file as ca_file"), "{text}");
     config = EtcdConfig {
         ca_file: known.ca_file.clone(),
         ..super::servers::config(&urls)

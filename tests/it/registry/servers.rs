@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mimecast_collector::cluster::etcd::{Etcd, EtcdConfig};
@@ -39,13 +41,22 @@ impl Drop for Server {
     }
 }
 
-/// So many ports that nothing listens on.
+/// Ports below those that the system gives out by itself: a server that was killed finds its own free when it comes back, however many
+/// connections were made meanwhile.
+const PORTS: Range<u32> = 12_000..32_000;
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// So many ports that nothing listens on. Processes begin at different places, and a process takes none twice.
 pub(crate) fn free_ports(n: usize) -> Vec<u16> {
-    let held: Vec<_> = (0..n)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
-    held.iter().map(port).collect()
+    let all = PORTS.end - PORTS.start;
+    let begin = std::process::id().wrapping_mul(97);
+    let next = || NEXT.fetch_add(1, Ordering::Relaxed);
+    let port = || u16::try_from(PORTS.start + begin.wrapping_add(next()) % all).unwrap();
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(port)
+        .filter(is_free)
+        .take(n)
+        .collect()
 }
 
 impl Servers {

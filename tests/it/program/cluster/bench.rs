@@ -11,7 +11,7 @@ use mimecast_collector::cluster::registry::{Registry as _, Revision};
 use mimecast_collector::simulator::{Account, Answer, Fault, Handle, Options, Target};
 use tokio::task::JoinSet;
 
-use super::super::harness::{Bench, Program, folder, within};
+use super::super::harness::{Bench, Ended, Program, folder, within};
 use super::PREFIX;
 use super::link::Link;
 use crate::registry::servers::{Servers, config};
@@ -32,10 +32,11 @@ const EVENTS: usize = 2;
 
 /// All that takes part.
 pub(super) struct Cluster {
+    /// First, as they end before the folder that they write to.
+    pub(super) nodes: Vec<Node>,
     pub(super) bench: Bench,
     pub(super) clock: Clock,
     pub(super) servers: Servers,
-    pub(super) nodes: Vec<Node>,
     etcd: Etcd,
     accounts: Vec<Account>,
     publishing: JoinSet<()>,
@@ -149,8 +150,15 @@ impl Cluster {
         self.nodes[index].program = Some(program);
     }
 
+    /// Runs a command that asks a node.
+    pub(super) async fn ask(&self, index: usize, command: &[&str]) -> Ended {
+        let config = self.config(index);
+        let arguments = [command, &["--config", config.to_str().unwrap()]].concat();
+        self.bench.ended_alone(&arguments).await
+    }
+
     /// The file of a node's configuration.
-    pub(super) fn config(&self, index: usize) -> PathBuf {
+    fn config(&self, index: usize) -> PathBuf {
         let name = self.nodes[index].name;
         self.bench.path(&format!("{name}.toml"))
     }
