@@ -85,7 +85,8 @@ impl fmt::Display for Fingerprint {
 /// Where the configuration says that a secret is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
-    /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
+    /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`, or, where that is not set, among those of the running
+    /// service, which root may read.
     Credential(String),
     /// A file.
     File(PathBuf),
@@ -119,15 +120,13 @@ impl SecretSource {
                 ))
             })?,
             Self::File(path) => read_private_file(path)?,
-            Self::Credential(name) => {
-                let folder = environment("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-                    SecretError(format!(
-                        "the systemd credential '{name}' needs $CREDENTIALS_DIRECTORY, which is not set: start the \
-                         program as a systemd service with LoadCredential={name}:…, or use {{ file = \"…\" }}"
-                    ))
-                })?;
-                read_file(&Path::new(&folder).join(name))?
-            }
+            Self::Credential(name) => match environment("CREDENTIALS_DIRECTORY") {
+                Some(folder) => {
+                    let path = Path::new(&folder).join(name);
+                    std::fs::read_to_string(&path).map_err(|e| unreadable(&path, &e))?
+                }
+                None => credential_of_the_service(Path::new(OF_THE_SERVICE), name)?,
+            },
         };
         let secret = Zeroizing::new(secret);
         let text = secret.trim();
@@ -176,8 +175,20 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn read_file(path: &Path) -> Result<String, SecretError> {
-    std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))
+/// Where systemd keeps the credentials of the service while it runs.
+const OF_THE_SERVICE: &str = "/run/credentials/mimecast-collector.service";
+
+/// So that root's `check --connect` asks with what the service asks with.
+fn credential_of_the_service(folder: &Path, name: &str) -> Result<String, SecretError> {
+    let path = folder.join(name);
+    std::fs::read_to_string(&path).map_err(|e| {
+        SecretError(format!(
+            "cannot read the systemd credential '{name}': $CREDENTIALS_DIRECTORY is not set, and {}: {e}: root can read it there while \
+             the service runs with LoadCredential={name}:… or LoadCredentialEncrypted={name}:…; before it does, begin this command with \
+             systemd-run --pipe --wait -p LoadCredentialEncrypted={name}:/etc/mimecast-collector/secrets/{name}.cred",
+            path.display()
+        ))
+    })
 }
 
 /// Judges and reads what was opened, so that nobody can put another file there in between.
@@ -277,6 +288,22 @@ mod tests {
         assert!(source.read().unwrap_err().to_string().contains("is empty"));
         let gone = SecretSource::File(dir.path().join("none"));
         assert!(gone.read().unwrap_err().to_string().contains("none"));
+    }
+
+    #[test]
+    fn a_credential_of_the_running_service_is_read_and_one_that_is_not_there_says_how_to_have_it() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("acme"), "hunter2").unwrap();
+        let read = |name| credential_of_the_service(dir.path(), name);
+        assert_eq!(read("acme").unwrap(), "hunter2");
+        let told = read("other").unwrap_err().to_string();
+        for words in [
+            "'other'",
+            dir.path().to_str().unwrap(),
+            "systemd-run --pipe --wait -p LoadCredentialEncrypted=other:",
+        ] {
+            assert!(told.contains(words), "{told}");
+        }
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl From<&ExplainError> for Exit {
 impl From<&InitError> for Exit {
     fn from(error: &InitError) -> Self {
         match error {
-            InitError::There(_) => Self::Usage,
+            InitError::There { .. } | InitError::NoFolder { .. } => Self::Usage,
             InitError::File { source, .. }
                 if source.kind() == std::io::ErrorKind::PermissionDenied =>
             {

@@ -42,9 +42,24 @@ pub struct Wish {
 pub enum InitError {
     /// There is one already.
     #[error(
-        "{0} is there already and is left as it is: move it away, or name another file with --config"
+        "{path} is there already and is left as it is: name another file, such as --config {beside}, or move it away"
     )]
-    There(PathBuf),
+    There {
+        /// The file.
+        path: PathBuf,
+        /// One that would be read together with it.
+        beside: PathBuf,
+    },
+    /// Its folder is not there.
+    #[error(
+        "the folder of {path} is not there: run install -d -m 0750 -g mimecast-collector {folder}"
+    )]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+    },
     /// The file cannot be written.
     #[error("cannot write {path}: {source}")]
     File {
@@ -66,8 +81,12 @@ pub fn run(wish: &Wish, out: &mut impl Write) -> Result<(), InitError> {
     let path = &wish.file;
     let failed = |source: io::Error| {
         let path = path.clone();
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         if source.kind() == io::ErrorKind::AlreadyExists {
-            InitError::There(path)
+            let beside = folder.join(format!("conf.d/{}.toml", wish.name.as_str()));
+            InitError::There { path, beside }
+        } else if source.kind() == io::ErrorKind::NotFound {
+            InitError::NoFolder { path, folder }
         } else {
             InitError::File { path, source }
         }
@@ -170,7 +189,8 @@ fn next_steps(wish: &Wish, path: &Path) -> String {
         .ok();
     }
     text.push_str(&format!(
-        "\n4. mimecast-collector check --no-secrets --config {file}\n   systemctl enable --now mimecast-collector\n"
+        "\n4. Start it, and see whether all of it works:\n\n   mimecast-collector check --no-secrets --config {file}\n   \
+         systemctl enable --now mimecast-collector\n   mimecast-collector check --connect\n"
     ));
     text
 }
@@ -215,8 +235,23 @@ mod tests {
         let file = folder.path().join("config.toml");
         std::fs::write(&file, "mine").unwrap();
         let error = run(&wish(Api::V2, file.clone()), &mut Vec::new()).unwrap_err();
-        assert!(error.to_string().contains("left as it is"), "{error}");
+        let beside = folder.path().join("conf.d/acme.toml");
+        for words in ["left as it is", beside.to_str().unwrap()] {
+            assert!(error.to_string().contains(words), "{error}");
+        }
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told_with_the_command_that_makes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("conf.d/acme.toml");
+        let error = run(&wish(Api::V2, file), &mut Vec::new()).unwrap_err();
+        let told = format!(
+            "install -d -m 0750 -g mimecast-collector {}",
+            folder.path().join("conf.d").display()
+        );
+        assert!(error.to_string().contains(&told), "{error}");
     }
 
     #[test]
