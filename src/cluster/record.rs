@@ -127,8 +127,8 @@ pub struct SharedStream {
 pub struct Found {
     /// The cursor that the oldest frame with undelivered events was fetched from; missing where no frame can be read.
     pub fetched_from: BTreeMap<StreamId, Option<Cursor>>,
-    /// What the source remembers, of a stream of which nothing is undelivered; missing if it has changed meanwhile.
-    pub memos: BTreeMap<StreamId, Vec<u8>>,
+    /// What the source remembers, as [`memo_text`] writes it, of a stream of which nothing is undelivered; missing if it has changed meanwhile.
+    pub memos: BTreeMap<StreamId, String>,
 }
 
 /// Who writes a [`Shared`].
@@ -142,6 +142,12 @@ pub struct Writer<'a> {
     pub taken: Timestamp,
     /// Now.
     pub now: Timestamp,
+}
+
+/// What a source remembers, as text.
+#[must_use]
+pub fn memo_text(memo: &[u8]) -> String {
+    STANDARD.encode(memo)
 }
 
 impl Shared {
@@ -227,7 +233,7 @@ impl SharedStream {
         let memo = found.memos.get(id);
         match (&stream.undelivered, stream.memo, memo) {
             (None, None, _) => Self::new(state, None),
-            (None, Some(_), Some(memo)) => Self::new(state, Some(STANDARD.encode(memo))),
+            (None, Some(_), Some(memo)) => Self::new(state, Some(memo.clone())),
             // The cursor has moved on while we looked: the next look will tell.
             (None, Some(_), None) => Self::back_to(last, state),
             (Some(_), _, _) => match found.fetched_from.get(id) {
@@ -359,7 +365,7 @@ mod tests {
 
     fn remembered(memo: &[u8]) -> Found {
         Found {
-            memos: BTreeMap::from([(id(), memo.to_vec())]),
+            memos: BTreeMap::from([(id(), memo_text(memo))]),
             ..Found::default()
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::memory::Memory;
@@ -85,11 +85,13 @@ fn place(cursor: Option<&Cursor>) -> u64 {
 struct World {
     seed: u64,
     dice: Dice,
-    began: Instant,
+    /// What the time is; it began at [`ORIGIN`].
+    clock: Clock,
+
     /// Until when an account is locked.
-    locked: BTreeMap<IntegrationId, Instant>,
+    locked: BTreeMap<IntegrationId, Timestamp>,
     /// When each integration was asked last, and by which node.
-    asked: BTreeMap<IntegrationId, (Instant, usize)>,
+    asked: BTreeMap<IntegrationId, (Timestamp, usize)>,
     /// How often each event was delivered.
     delivered: BTreeMap<IntegrationId, BTreeMap<u64, u32>>,
     /// The highest fence under which each integration was shared.
@@ -100,7 +102,7 @@ struct World {
     /// The rights of the process that each node is now.
     tenures: [Tenure; NODES],
     /// Transactions that the registry gets only after whoever sent them has given up.
-    late: Vec<(Instant, Vec<Compare>, Vec<Change>)>,
+    late: Vec<(Timestamp, Vec<Compare>, Vec<Change>)>,
     takeovers: u64,
     requests: u64,
     /// What has happened, for whoever must find out why a seed fails.
@@ -110,13 +112,17 @@ struct World {
 type SharedWorld = Arc<Mutex<World>>;
 
 impl World {
+    fn elapsed(&self) -> Duration {
+        self.clock.now().since(ORIGIN)
+    }
+
     fn note(&mut self, what: String) {
-        self.trail.push((self.began.elapsed(), what));
+        self.trail.push((self.elapsed(), what));
     }
 
     /// A failure, with what came before it.
     fn said(&self, what: &str) -> String {
-        let now = self.began.elapsed();
+        let now = self.elapsed();
         let lately = self
             .trail
             .iter()
@@ -133,12 +139,12 @@ impl World {
 
     /// Events that there are by now.
     fn events(&self) -> u64 {
-        self.began.elapsed().as_secs() / EVENT
+        self.elapsed().as_secs() / EVENT
     }
 
     /// An integration is asked; gives whether its account is locked.
     fn ask(&mut self, node: usize, id: &IntegrationId, memory: &Memory) -> bool {
-        let now = Instant::now();
+        let now = self.clock.now();
         self.requests += 1;
         self.note(format!("{id} is asked by {node}"));
         for (other, tenure) in self.tenures.iter().enumerate() {
@@ -152,7 +158,7 @@ impl World {
             );
         }
         if let Some((last, by)) = self.asked.get(id) {
-            let apart = now.duration_since(*last) + Duration::from_millis(2 * SKEW);
+            let apart = now.since(*last) + Duration::from_millis(2 * SKEW);
             let why = format!("{id} is asked by {node} {apart:?} after {by} asked it");
             assert!(apart >= INTERVAL, "{}", self.said(&why));
         }
@@ -162,7 +168,7 @@ impl World {
             let known = memory.value(&Keys::below("/sim").shared(id));
             let known: Option<Shared> = known.map(|value| serde_json::from_slice(&value).unwrap());
             // By the clock that is ahead of all others.
-            let now = ORIGIN + self.began.elapsed() + Duration::from_millis(SKEW);
+            let now = now + Duration::from_millis(SKEW);
             let told = known.is_some_and(|known| is_known_as_locked(&known.health, id, now));
             assert!(
                 !told,
@@ -408,7 +414,11 @@ impl Process {
             self.status.integration(id, |report| {
                 report.condition.state = match report.condition.state {
                     Phase::Blocked => Phase::Retrying,
-                    _ => Phase::Blocked,
+                    Phase::Healthy
+                    | Phase::Renewing
+                    | Phase::Throttled
+                    | Phase::Retrying
+                    | Phase::Paused => Phase::Blocked,
                 };
             });
             return;
@@ -427,7 +437,7 @@ impl Process {
     /// Delivers a frame of each lane in turn.
     async fn deliver(&self) {
         loop {
-            let before = Instant::now();
+            let before = self.clock.now();
             for id in names() {
                 let lane = LaneId::stream(&stream(&id));
                 let next = self.disk.lock().get(&id).and_then(|kept| {
@@ -457,7 +467,7 @@ impl Process {
                 let kept = disk.entry(id.clone()).or_default();
                 kept.passed = kept.passed.max(at + 1);
             }
-            if before.elapsed() < Duration::from_millis(300) {
+            if self.clock.now().since(before) < Duration::from_millis(300) {
                 sleep(Duration::from_millis(300)).await;
             }
         }
@@ -615,12 +625,12 @@ impl Registry for Net {
             Way::Late => {
                 {
                     let mut world = self.world.lock().unwrap();
-                    let at = Instant::now() + world.dice.millis(1_000, 60_000);
+                    let at = world.clock.now() + world.dice.millis(1_000, 60_000);
                     world.late.push((at, when.to_vec(), then.to_vec()));
                 }
                 self.too_late().await
             }
-            way => {
+            way @ (Way::Good | Way::AnswerLost) => {
                 let answer = done(&self.world, &self.memory, when, then).await;
                 self.back(way, answer).await
             }
@@ -683,7 +693,7 @@ async fn machine(
     };
     loop {
         orders.wait_for(|order| *order == Order::Run).await.unwrap();
-        let now = ORIGIN + world.lock().unwrap().began.elapsed() + skew;
+        let now = ORIGIN + world.lock().unwrap().elapsed() + skew;
         let clock = Clock::starting_at(now);
         let tenure = Tenure::leased(clock.clone());
         world.lock().unwrap().tenures[node] = tenure.clone();
@@ -772,9 +782,9 @@ async fn machine(
 /// Gives the registry what is late, in its time.
 async fn late(world: SharedWorld, memory: Memory) {
     loop {
-        let now = Instant::now();
         let due: Vec<_> = {
             let mut world = world.lock().unwrap();
+            let now = world.clock.now();
             world.late.extract_if(.., |(at, _, _)| *at <= now).collect()
         };
         for (_, when, then) in due {
@@ -791,9 +801,10 @@ async fn chaos(
     orders: &[watch::Sender<Order>],
     drains: &[watch::Sender<bool>],
 ) {
-    let end = Instant::now() + CHAOS;
-    let mut over: Vec<(Instant, u64, usize)> = Vec::new();
-    while Instant::now() < end {
+    let clock = world.lock().unwrap().clock.clone();
+    let end = clock.now() + CHAOS;
+    let mut over: Vec<(Timestamp, u64, usize)> = Vec::new();
+    while clock.now() < end {
         let (wait, what, node, lasts) = {
             let mut world = world.lock().unwrap();
             let node = usize::try_from(world.dice.roll(NODES as u64)).unwrap();
@@ -805,7 +816,7 @@ async fn chaos(
             )
         };
         sleep(wait).await;
-        let now = Instant::now();
+        let now = clock.now();
         for (_, what, node) in over.extract_if(.., |(at, _, _)| *at <= now) {
             mend(world, orders, drains, what, node);
         }
@@ -859,7 +870,7 @@ fn live(seed: u64, is_calm: bool) -> [u64; 3] {
         let world = Arc::new(Mutex::new(World {
             seed,
             dice: Dice(seed),
-            began: Instant::now(),
+            clock: Clock::starting_at(ORIGIN),
             locked: BTreeMap::new(),
             asked: BTreeMap::new(),
             delivered: BTreeMap::new(),
@@ -873,7 +884,7 @@ fn live(seed: u64, is_calm: bool) -> [u64; 3] {
             requests: 0,
             trail: Vec::new(),
         }));
-        let memory = Memory::new(Clock::starting_at(ORIGIN));
+        let memory = Memory::new(world.lock().unwrap().clock.clone());
         let orders: [watch::Sender<Order>; NODES] =
             std::array::from_fn(|_| watch::Sender::new(Order::Run));
         let drains: [watch::Sender<bool>; NODES] =

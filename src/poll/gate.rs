@@ -251,6 +251,27 @@ mod tests {
         );
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn no_request_goes_out_for_an_integration_that_is_not_ours_or_whose_lease_is_over() {
+        let clock = Clock::starting_at(Timestamp::from_millis(0));
+        let tenure = Tenure::leased(clock.clone());
+        let gate = PollGate {
+            tenure: tenure.clone(),
+            ..gate(clock)
+        };
+        let fetch = gate.for_fetch(&stream(), None);
+        let passes = async || {
+            let request = fetch.pass().await.is_ok();
+            [request, fetch.call("/a").await.is_ok()]
+        };
+        tenure.extend(Duration::from_secs(7));
+        assert_eq!(passes().await, [false; 2]);
+        tenure.own(&stream().integration, tenure.term());
+        assert_eq!(passes().await, [true; 2]);
+        tokio::time::advance(Duration::from_secs(7)).await;
+        assert_eq!(passes().await, [false; 2]);
+    }
+
     #[tokio::test]
     async fn a_failure_of_one_stream_leaves_the_gate_open() {
         let gate = open();

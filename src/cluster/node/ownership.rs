@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Halt, Holdings, Host, Inheritance, Node, Owner, View};
 use crate::cluster::assignment::assign;
-use crate::cluster::record::{Found, Shared, Writer};
+use crate::cluster::record::{Found, Shared, Writer, memo_text};
 use crate::cluster::registry::{Change, Compare, LeaseId, Registry, Revision};
 use crate::model::{Cursor, IntegrationId, LaneId, Position, StreamId, Timestamp};
 use crate::status::HeldBack;
@@ -38,8 +38,10 @@ pub(super) struct Owned {
     told: Option<Timestamp>,
     /// The cursor of the frame at a place, so that it is read once.
     fetched_from: BTreeMap<StreamId, (Position, Option<Cursor>)>,
-    /// What sources remember, by the number of its file.
-    memos: BTreeMap<StreamId, (u64, Vec<u8>)>,
+    /// The numbers of the files of what sources remember, as far as it is shared.
+    memos: BTreeMap<StreamId, u64>,
+    /// How it stood when what is shared was drawn up; `None` if that was not the whole truth.
+    drawn_up: Option<Portrait>,
 }
 
 /// Where the shared record is. Each one is written over the one before and no other: a transaction whose answer never came may be done
@@ -371,6 +373,10 @@ impl<R: Registry, H: Host> Node<R, H> {
                 continue;
             };
             owned.look_at_what_waits(&id, &portrait, self.clock.now());
+            let is_known = owned.place != Place::Unknown;
+            if is_known && owned.drawn_up.as_ref() == Some(&portrait) {
+                continue;
+            }
             self.look_at_shared(&id, owned).await?;
             let record = self.record(&id, owned, &portrait).await;
             let known = owned.shared.as_ref();
@@ -418,6 +424,9 @@ impl<R: Registry, H: Host> Node<R, H> {
             let shared = self.shared(id).await?;
             let (record, change) = shared.unzip();
             owned.shared = record;
+            // What was drawn up since may not be what is there.
+            owned.memos.clear();
+            owned.drawn_up = None;
             owned.place = change.map_or(Place::Nowhere, Place::At);
         }
         Ok(())
@@ -451,6 +460,7 @@ impl<R: Registry, H: Host> Node<R, H> {
 
     async fn record(&self, id: &IntegrationId, owned: &mut Owned, portrait: &Portrait) -> Shared {
         let mut found = Found::default();
+        let mut is_whole = true;
         for (stream, state) in &portrait.streams {
             match (&state.undelivered, state.memo) {
                 (Some(waiting), _) => {
@@ -466,6 +476,8 @@ impl<R: Registry, H: Host> Node<R, H> {
                         Some((_, cursor)) => Some(cursor.clone()),
                         None => self.host.fetched_from(&LaneId::stream(stream), at).await,
                     };
+                    is_whole &= cursor.is_some();
+                    owned.memos.remove(stream);
                     if let Some(cursor) = cursor {
                         owned
                             .fetched_from
@@ -474,19 +486,23 @@ impl<R: Registry, H: Host> Node<R, H> {
                     }
                 }
                 (None, Some(number)) => {
-                    let known = owned.memos.get(stream).filter(|(of, _)| *of == number);
-                    let memo = match known {
-                        Some((_, memo)) => Some(memo.clone()),
-                        None => self.host.memo(stream, number).await,
+                    let memo = match owned.shared_memo(stream, number) {
+                        Some(memo) => Some(memo),
+                        None => {
+                            let memo = self.host.memo(stream, number).await;
+                            memo.map(|memo| memo_text(&memo))
+                        }
                     };
+                    is_whole &= memo.is_some();
                     if let Some(memo) = memo {
-                        owned.memos.insert(stream.clone(), (number, memo.clone()));
+                        owned.memos.insert(stream.clone(), number);
                         found.memos.insert(stream.clone(), memo);
                     }
                 }
                 (None, None) => {}
             }
         }
+        owned.drawn_up = is_whole.then(|| portrait.clone());
         let now = self.clock.now();
         let writer = Writer {
             node: self.name(),
@@ -514,6 +530,13 @@ impl<R: Registry, H: Host> Node<R, H> {
 }
 
 impl Owned {
+    /// What is shared of what a source remembers, if it is of the file of this number.
+    fn shared_memo(&self, stream: &StreamId, number: u64) -> Option<String> {
+        self.memos.get(stream).filter(|of| **of == number)?;
+        let shared = self.shared.as_ref()?;
+        shared.streams.get(&stream.log_and_type())?.memo.clone()
+    }
+
     /// Remembers since when something waits, and tells people what that means.
     fn look_at_what_waits(&mut self, id: &IntegrationId, portrait: &Portrait, now: Timestamp) {
         let longest = portrait.waiting().max_by_key(|(_, waiting)| waiting.events);

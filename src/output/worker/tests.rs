@@ -17,6 +17,7 @@ use crate::output::{Batch, BatchLimits, Delivery, Judge, Rejection};
 use crate::status::{Phase, Status};
 use crate::store::PositionRecord;
 use crate::store::Store;
+use crate::tenure::Tenure;
 
 const BEGIN: Timestamp = Timestamp::from_millis(1_767_690_487_000);
 
@@ -59,6 +60,7 @@ struct Rig {
     clock: Clock,
     store: Store,
     status: Status,
+    tenure: Tenure,
     offered: Arc<Mutex<Vec<String>>>,
     commands: Option<mpsc::Sender<Command>>,
     tasks: JoinSet<Result<(), StoreError>>,
@@ -86,6 +88,7 @@ impl Rig {
         store.route(vec![splunk()]).await.unwrap();
         Self {
             status: Status::new(Path::new("/x"), BEGIN),
+            tenure: Tenure::unlimited(),
             offered: Arc::default(),
             worker: JoinSet::new(),
             commands: None,
@@ -126,7 +129,7 @@ impl Rig {
     async fn start(&mut self, script: impl Fn(&Batch, usize) -> Delivery + Send + Sync + 'static) {
         let (commands, inbox) = mpsc::channel(1);
         let context = Context {
-            tenure: crate::tenure::Tenure::unlimited(),
+            tenure: self.tenure.clone(),
             store: self.store.clone(),
             clock: self.clock.clone(),
             status: self.status.clone(),
@@ -178,6 +181,35 @@ fn all(batch: &Batch) -> Delivery {
 
 fn failure(code: &str) -> Failure {
     Failure::new(Origin::Hec, 503, code, "POST /hec")
+}
+
+#[tokio::test(start_paused = true)]
+async fn lanes_of_another_nodes_integration_wait_and_those_of_a_lease_that_ends_stop() {
+    let mut rig = Rig::new().await;
+    rig.tenure = Tenure::leased(rig.clock.clone());
+    rig.store("audit", &[&["a"]]).await;
+    rig.start(|batch, _| all(batch)).await;
+    rig.wait(60).await;
+    assert!(rig.offered().is_empty(), "nobody said that it is ours");
+    let acme = IntegrationId::new("acme").unwrap();
+    rig.tenure
+        .extend(rig.clock.monotonic() + Duration::from_secs(7));
+    rig.tenure.own(&acme, rig.tenure.term());
+    // It hears of it at once.
+    rig.wait(5).await;
+    assert_eq!(rig.offered(), ["audit a"]);
+    rig.wait(5).await;
+    rig.store("dlp", &[&["b"]]).await;
+    rig.wait(60).await;
+    assert_eq!(rig.offered(), ["audit a"], "the lease was over by then");
+    rig.tenure.release(&LaneId::stream(&stream("dlp")));
+    rig.wait(5).await;
+    assert_eq!(
+        rig.offered(),
+        ["audit a", "dlp b"],
+        "Mimecast will have it no more"
+    );
+    rig.end().await;
 }
 
 #[tokio::test(start_paused = true)]
