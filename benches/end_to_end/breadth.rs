@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use mimecast_collector::clock::Clock;
 
-use crate::process::Child;
+use crate::process::{self, Child};
 use crate::{sink, source};
 
 const INTEGRATIONS: usize = 1000;
@@ -18,7 +17,7 @@ types = ["receipt"]"#;
 /// Runs a thousand idle integrations for two rounds of polls and prints what each costs.
 pub(crate) fn run(folder: &Path) {
     let source = source::start(INTEGRATIONS, 0, folder);
-    let sink = sink::start(sink::Kind::Http);
+    let sink = sink::start(sink::Kind::Http, folder);
     let state = folder.join("state");
     let mut config = format!("state_dir = {state:?}\n");
     for account in 0..INTEGRATIONS {
@@ -33,17 +32,17 @@ pub(crate) fn run(folder: &Path) {
     fs::write(&path, config).unwrap();
     let log = folder.join("log");
     let clock = Clock::system();
-    let collector = Child::spawn(
-        Command::new(env!("CARGO_BIN_EXE_mimecast-collector"))
-            .args(["run", "--config"])
-            .arg(&path)
-            .stderr(fs::File::create(&log).unwrap()),
-    );
+    let collector =
+        Child::spawn(process::collector(&path, "info").stderr(fs::File::create(&log).unwrap()));
     while !fs::read_to_string(&log).unwrap().contains(" running ") {
         std::thread::park_timeout(Duration::from_millis(5));
     }
-    println!("started after {:.2} s", clock.monotonic().as_secs_f64());
     let mut before = collector.usage();
+    println!(
+        "started after {:.2} s, of them {:.2} s of CPU\n",
+        clock.monotonic().as_secs_f64(),
+        before.cpu.as_secs_f64()
+    );
     println!("| seconds | CPU % of a core | resident MiB | sled MiB | heartbeats |");
     println!("| ------- | --------------- | ------------ | -------- | ---------- |");
     for round in 1..=20 {

@@ -5,9 +5,11 @@
 //! cargo bench --bench end_to_end                       1 GB, every variant
 //! cargo bench --bench end_to_end -- --mb 10000 hec     10 GB, one variant
 //! cargo bench --bench end_to_end -- breadth            a thousand accounts without news
+//! cargo bench --bench end_to_end -- latency            one event after the other
 //! ```
 //! The yardstick is `gunzip -c | gzip -1` on the same bytes in the same run, so that the ratio holds on any machine. Wall-clock
-//! figures are those of a machine that simulator, collector and sink share.
+//! figures are those of a machine that simulator, collector and sink share. `cores` is how many of them the collector kept busy:
+//! a backlog drains at so much of what one core can do.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,6 +19,7 @@
 )]
 
 mod breadth;
+mod latency;
 mod process;
 mod sink;
 mod source;
@@ -33,8 +36,8 @@ use process::{Child, Usage};
 struct Variant {
     name: &'static str,
     what: &'static str,
-    sink: Option<sink::Kind>,
-    /// The `[[output]]` table; `SINK` is the sink's address, `FOLDER` a folder.
+    sink: sink::Kind,
+    /// The `[[output]]` table; `SINK` is the sink's address, or the file that it reads.
     output: &'static str,
     integrations: usize,
 }
@@ -43,22 +46,36 @@ const VARIANTS: &[Variant] = &[
     Variant {
         name: "hec",
         what: "to Splunk HEC, gzip bodies",
-        sink: Some(sink::Kind::Http),
+        sink: sink::Kind::Http,
         output: HEC,
         integrations: 1,
     },
     Variant {
         name: "hec-2",
         what: "the same, two integrations",
-        sink: Some(sink::Kind::Http),
+        sink: sink::Kind::Http,
         output: HEC,
         integrations: 2,
     },
     Variant {
         name: "hec-plain",
         what: "to Splunk HEC, plain bodies",
-        sink: Some(sink::Kind::Http),
+        sink: sink::Kind::Http,
         output: HEC_PLAIN,
+        integrations: 1,
+    },
+    Variant {
+        name: "syslog",
+        what: "to syslog over TCP",
+        sink: sink::Kind::Lines,
+        output: SYSLOG,
+        integrations: 1,
+    },
+    Variant {
+        name: "file",
+        what: "to a file",
+        sink: sink::Kind::File,
+        output: FILE,
         integrations: 1,
     },
 ];
@@ -66,9 +83,11 @@ const VARIANTS: &[Variant] = &[
 const HEC: &str = "type = \"splunk_hec\"\nurl = \"http://SINK\"\ntoken = { literal = \"token\" }";
 const HEC_PLAIN: &str =
     "type = \"splunk_hec\"\nurl = \"http://SINK\"\ntoken = { literal = \"token\" }\ngzip = false";
+const SYSLOG: &str = "type = \"syslog\"\naddress = \"SINK\"\ntransport = \"tcp\"";
+const FILE: &str = "type = \"file\"\npath = \"SINK\"\nrotate_bytes = \"100GiB\"";
 
 /// A run that has not ended by then hangs.
-const PATIENCE: Duration = Duration::from_secs(1800);
+const PATIENCE: Duration = Duration::from_secs(3600);
 
 fn main() {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -76,8 +95,9 @@ fn main() {
     arguments.retain(|argument| argument != "--bench");
     match arguments.first().map(String::as_str) {
         Some("--role-source") => return source::serve(&arguments[1..]),
-        Some("--role-sink") => return sink::serve(&arguments[1]),
+        Some("--role-sink") => return sink::serve(&arguments[1..]),
         Some("breadth") => return breadth::run(tempfile::tempdir().unwrap().path()),
+        Some("latency") => return latency::run(tempfile::tempdir().unwrap().path()),
         Some(_) | None => {}
     }
     let mut megabytes = 1000;
@@ -88,8 +108,9 @@ fn main() {
     let chosen = |variant: &&Variant| {
         arguments.is_empty() || arguments.iter().any(|name| name == variant.name)
     };
+    let accounts = VARIANTS.iter().filter(chosen).map(|v| v.integrations).max();
     let folder = tempfile::tempdir().unwrap();
-    let source = source::start(2, megabytes, folder.path());
+    let source = source::start(accounts.unwrap_or(1), megabytes, folder.path());
     println!(
         "{} events, {:.2} GB in {} files, {:.1} : 1 by gzip\n",
         source.events,
@@ -99,14 +120,15 @@ fn main() {
     );
     let yardstick = yardstick(&source.folder);
     let per_gigabyte = yardstick.cpu.as_secs_f64() / gigabytes(source.bytes);
-    println!("| what | MB/s | CPU s/GB | of the yardstick | peak RSS |");
-    println!("| ---- | ---- | -------- | ---------------- | -------- |");
+    println!("| what | MB/s | cores | CPU s/GB | of the yardstick | peak RSS |");
+    println!("| ---- | ---- | ----- | -------- | ---------------- | -------- |");
     let line = |what: &str, usage: &Usage, times: usize, rss: &str| {
         let bytes = gigabytes(source.bytes) * times as f64;
         let cpu = usage.cpu.as_secs_f64() / bytes;
         println!(
-            "| {what} | {:.0} | {cpu:.2} | {:.2} | {rss} |",
+            "| {what} | {:.0} | {:.2} | {cpu:.2} | {:.2} | {rss} |",
             bytes * 1000.0 / usage.wall.as_secs_f64(),
+            usage.cpu.as_secs_f64() / usage.wall.as_secs_f64(),
             cpu / per_gigabyte
         );
     };
@@ -157,7 +179,7 @@ fn clock_time(text: &str) -> Duration {
 fn measure(variant: &Variant, source: &source::Source, folder: &Path) -> Usage {
     let own = folder.join(variant.name);
     fs::create_dir_all(&own).unwrap();
-    let sink = variant.sink.map(sink::start);
+    let sink = sink::start(variant.sink, &own.join("events"));
     let mut config = format!("state_dir = {:?}\n", own.join("state"));
     let logs = format!(
         "logs = [\"siem-cg\"]\n[integration.log.siem-cg]\ntypes = {:?}",
@@ -166,30 +188,16 @@ fn measure(variant: &Variant, source: &source::Source, folder: &Path) -> Usage {
     for account in 0..variant.integrations {
         config.push_str(&source.integration(account, &logs));
     }
-    let address = sink.as_ref().map_or("", |sink| sink.address.as_str());
-    let output = variant.output.replace("SINK", address);
-    let output = output.replace("FOLDER", own.to_str().unwrap());
+    let output = variant.output.replace("SINK", &sink.address);
     config.push_str(&format!("\n[[output]]\nname = \"sink\"\n{output}\n"));
     let path = own.join("config.toml");
     fs::write(&path, config).unwrap();
     let expected = source.events * variant.integrations as u64;
     let log = fs::File::create(own.join("log")).unwrap();
-    let collector = Child::spawn(
-        Command::new(env!("CARGO_BIN_EXE_mimecast-collector"))
-            .args(["run", "--log-level", "warn", "--config"])
-            .arg(&path)
-            .stderr(log),
-    );
+    let collector = Child::spawn(process::collector(&path, "warn").stderr(log));
     let clock = Clock::system();
-    loop {
-        let had = match &sink {
-            Some(sink) => sink.events(),
-            None => sink::lines_of(&own),
-        };
-        // Heartbeats and alerts may be among them.
-        if had >= expected {
-            break;
-        }
+    // Heartbeats and alerts may be among them.
+    while sink.events() < expected {
         assert!(
             clock.monotonic() < PATIENCE,
             "{}",

@@ -1,11 +1,28 @@
 //! Processes, and what they have used.
 
 use std::fs;
+use std::path::Path;
 use std::process::{self, Command};
 use std::time::Duration;
 
 /// The kernel's unit of CPU time in `/proc`, on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// What the service manager sets for the collector.
+const ENVIRONMENT: [(&str, &str); 2] = [
+    ("MALLOC_ARENA_MAX", "1"),
+    ("MALLOC_MMAP_THRESHOLD_", "262144"),
+];
+
+/// The collector as it runs by a configuration; a level is given to its log.
+pub(crate) fn collector(config: &Path, level: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mimecast-collector"));
+    command
+        .args(["run", "--log-level", level, "--config"])
+        .arg(config)
+        .envs(ENVIRONMENT);
+    command
+}
 
 /// What a process has used.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,11 +1,13 @@
 //! Receivers that do as little as can be done with what they are sent: they count events.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use flate2::bufread::GzDecoder;
 
@@ -16,12 +18,18 @@ use crate::process::Child;
 pub(crate) enum Kind {
     /// Requests of Splunk's HEC; an event a line.
     Http,
+    /// Messages of syslog over TCP; one a line.
+    Lines,
+    /// A file that grows; an event a line.
+    File,
 }
 
 impl Kind {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::Lines => "lines",
+            Self::File => "file",
         }
     }
 }
@@ -40,9 +48,11 @@ impl Sink {
     }
 }
 
-pub(crate) fn start(kind: Kind) -> Sink {
+/// Starts a sink; `file` is the one that the collector will write, for [`Kind::File`].
+pub(crate) fn start(kind: Kind, file: &Path) -> Sink {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--role-sink", kind.as_str()])
+        .arg(file)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -63,13 +73,13 @@ pub(crate) fn start(kind: Kind) -> Sink {
     }
 }
 
-/// Lines of the files that the collector wrote below a folder.
-pub(crate) fn lines_of(_folder: &Path) -> u64 {
-    0
-}
-
 /// The sink's process: says where it listens, then the number of events after each batch.
-pub(crate) fn serve(_kind: &str) {
+pub(crate) fn serve(arguments: &[String]) {
+    let take: fn(TcpStream, &AtomicU64) -> io::Result<()> = match arguments[0].as_str() {
+        "http" => http,
+        "lines" => stream,
+        _ => return follow(Path::new(&arguments[1])),
+    };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("{}", listener.local_addr().unwrap());
     let events: &'static AtomicU64 = Box::leak(Box::default());
@@ -77,8 +87,41 @@ pub(crate) fn serve(_kind: &str) {
         let socket = socket.unwrap();
         std::thread::spawn(move || {
             // A client that goes away ends its connection.
-            http(socket, events).ok();
+            take(socket, events).ok();
         });
+    }
+}
+
+/// Reads a file as it grows, from when it is there.
+fn follow(path: &Path) {
+    println!("{}", path.display());
+    let events = AtomicU64::new(0);
+    let mut file = None;
+    loop {
+        if file.is_none() {
+            file = File::open(path).ok();
+        }
+        if let Some(file) = &mut file {
+            count(file, &events).unwrap();
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+fn stream(mut socket: TcpStream, events: &AtomicU64) -> io::Result<()> {
+    count(&mut socket, events)
+}
+
+/// Counts the lines that come until no more do, and says so as they come.
+fn count(input: &mut impl Read, events: &AtomicU64) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = input.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(());
+        }
+        let found = memchr::memchr_iter(b'\n', &buffer[..read]).count() as u64;
+        println!("{}", events.fetch_add(found, Ordering::Relaxed) + found);
     }
 }
 

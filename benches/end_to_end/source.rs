@@ -34,19 +34,24 @@ impl Source {
     /// An `[[integration]]` that fetches these logs of an account.
     pub(crate) fn integration(&self, number: usize, logs: &str) -> String {
         let name = name(number);
-        let Key::V2 {
-            client_id,
-            client_secret,
-        } = Account::v2(&name).key
-        else {
-            unreachable!("the account is of API 2.0");
-        };
-        format!(
-            "\n[[integration]]\nname = \"{name}\"\nbase_url = \"{}\"\nclient_id = \"{client_id}\"\n\
-             client_secret = {{ literal = \"{client_secret}\" }}\n{logs}\n",
-            self.url
-        )
+        format!("{}{logs}\n", credential(&Account::v2(&name), &self.url))
     }
+}
+
+/// The head of an `[[integration]]` that shows an account's credential to the simulator at `url`.
+pub(crate) fn credential(account: &Account, url: &str) -> String {
+    let Key::V2 {
+        client_id,
+        client_secret,
+    } = &account.key
+    else {
+        unreachable!("the account is of API 2.0");
+    };
+    format!(
+        "\n[[integration]]\nname = \"{}\"\nbase_url = \"{url}\"\nclient_id = \"{client_id}\"\n\
+         client_secret = {{ literal = \"{client_secret}\" }}\n",
+        account.name
+    )
 }
 
 /// The name of an account.
