@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::scan;
 use crate::model::Timestamp;
 
 /// Checks that the text is one JSON object, and reads the time in its member `field`.
@@ -13,6 +14,14 @@ use crate::model::Timestamp;
 /// # Errors
 /// Where the text stops being a JSON object.
 pub(super) fn time_of(text: &str, field: &str) -> Result<Option<Timestamp>, serde_json::Error> {
+    match scan::time(text, field, moment) {
+        Some(time) => Ok(time),
+        None => time_of_any(text, field),
+    }
+}
+
+/// [`time_of`] for any text, however it is spelled.
+fn time_of_any(text: &str, field: &str) -> Result<Option<Timestamp>, serde_json::Error> {
     let mut input = serde_json::Deserializer::from_str(text);
     let time = TimeOf(field).deserialize(&mut input)?;
     input.end()?;
@@ -92,6 +101,8 @@ fn moment(json: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn time(record: &str) -> Option<i64> {
@@ -150,5 +161,17 @@ mod tests {
             "]".repeat(100_000)
         );
         drop(time_of(&deep, "when"));
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_reader_never_says_other_than_the_strict_one(
+            text in r#"\{("(when|a|wh\\u0065n)" ?: ?("[a-z0-9:+é\\"u-]{0,12}"|-?[0-9.e]{1,5}|null|\{\}|\[[0-9,]{0,4}\]|\{"when":[0-9]\}),?){0,4}\} ?"#,
+        ) {
+            let strict = time_of_any(&text, "when");
+            if let Some(time) = scan::time(&text, "when", moment) {
+                prop_assert_eq!(time, strict.unwrap(), "{}", text);
+            }
+        }
     }
 }

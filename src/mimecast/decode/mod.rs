@@ -10,6 +10,7 @@ pub(super) mod json;
 pub(super) mod lines;
 pub(super) mod pipe;
 pub(super) mod recorder;
+mod scan;
 pub(super) mod siem_json;
 pub(super) mod stix;
 pub(super) mod zip;
