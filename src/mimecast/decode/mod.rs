@@ -19,6 +19,9 @@ use std::io;
 
 use crate::model::SinkError;
 
+/// Bytes that are inflated at once: after each time, the last 32 KiB are copied for the next.
+pub(super) const BUFFER: usize = 256 << 10;
+
 /// Bytes of a record at most; longer ones are put aside.
 pub(super) const MAX_RECORD: usize = 1 << 20;
 

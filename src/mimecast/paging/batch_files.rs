@@ -15,6 +15,7 @@ use super::place::{FileKey, Place};
 use super::{blocking, foreign_cursor, is_object, token_refused};
 use crate::health::{Failure, Origin};
 use crate::mimecast::client::{Answer, Ask, Client, refuse, unreadable};
+use crate::mimecast::decode::BUFFER;
 use crate::mimecast::decode::copied::Kept;
 use crate::mimecast::decode::gzip::Inflated;
 use crate::mimecast::decode::lines::{Ends, Lines};
@@ -216,7 +217,7 @@ async fn read<S: Sink, G: Gate>(
             form: Form::Json,
             time: files::time_of_name(files::base_name(&name)).unwrap_or(now),
         };
-        let mut input = BufReader::with_capacity(64 << 10, Inflated::new(body)?);
+        let mut input = BufReader::with_capacity(BUFFER, Inflated::new(body)?);
         files::first_byte(&mut input)?;
         desk.store(Lines::new(input, Ends::LineFeed), origin)
     };

@@ -18,11 +18,11 @@ use super::{blocking, foreign_cursor, is_object, token_refused};
 use crate::health::Failure;
 use crate::http::transport_failure;
 use crate::mimecast::client::{Answer, Ask, Client, refuse, unreadable};
-use crate::mimecast::decode::DecodeError;
 use crate::mimecast::decode::lines::{Ends, Lines};
 use crate::mimecast::decode::recorder;
 use crate::mimecast::decode::siem_json::DataArray;
 use crate::mimecast::decode::zip::{Archive, MAX_INFLATED};
+use crate::mimecast::decode::{BUFFER, DecodeError};
 use crate::mimecast::log_types::{Log, Paging};
 use crate::mimecast::reply::Head;
 use crate::mimecast::{FetchError, Gate, Job, Progress};
@@ -278,7 +278,7 @@ impl Answered {
         name: &str,
         desk: &mut Desk<S>,
     ) -> Result<(), DecodeError> {
-        let mut input = BufReader::with_capacity(64 << 10, input);
+        let mut input = BufReader::with_capacity(BUFFER, input);
         let is_json = files::first_byte(&mut input)? == Some(b'{');
         let job = desk.job.clone();
         let origin = recorder::Origin {
