@@ -327,6 +327,18 @@ impl EventId {
         Some(Self(id.to_be_bytes()))
     }
 
+    /// The text form as its digits.
+    #[must_use]
+    pub fn digits(self) -> [u8; 32] {
+        let mut digits = [0; 32];
+        let (pairs, _) = digits.as_chunks_mut::<2>();
+        for ([high, low], byte) in pairs.iter_mut().zip(self.0) {
+            *high = digit(byte >> 4);
+            *low = digit(byte & 0xf);
+        }
+        digits
+    }
+
     fn first_128(hash: sha2::Sha256) -> Self {
         use sha2::Digest as _;
         let mut id = [0; 16];
@@ -334,6 +346,14 @@ impl EventId {
             *to = from;
         }
         Self(id)
+    }
+}
+
+/// A number below 16 as a hexadecimal digit.
+const fn digit(number: u8) -> u8 {
+    match number {
+        0..=9 => b'0' + number,
+        _ => b'a' - 10 + number,
     }
 }
 
@@ -396,6 +416,7 @@ mod tests {
     fn the_event_id_is_settled() {
         let id = EventId::of(&integration(), "audit", br#"{"id":"1"}"#);
         assert_eq!(id.to_string(), "d2f72158871e5e8e575bcfd9633bb593");
+        assert_eq!(id.to_string().as_bytes(), id.digits());
         assert_eq!(EventId::parse(&id.to_string()), Some(id));
         assert_eq!(EventId::parse("+2f72158871e5e8e575bcfd9633bb593"), None);
         assert_eq!(id.ordinal(0), id);

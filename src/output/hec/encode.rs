@@ -172,12 +172,16 @@ impl<'a> Shared<'a> {
 
     fn write(&mut self, out: &mut Vec<u8>, record: &Record) -> io::Result<()> {
         out.write_all(br#"{"time":"#)?;
-        write_seconds(out, record.time)?;
+        write_seconds(out, record.time);
         let shown = self.shown(&record.kind);
         out.write_all(shown.labels.as_bytes())?;
         write_with(out, record, shown)?;
         match &self.end {
-            Some(end) => write!(out, r#","fields":{{"event_id":"{}{end}"#, record.id)?,
+            Some(end) => {
+                out.write_all(br#","fields":{"event_id":""#)?;
+                out.write_all(&record.id.digits())?;
+                out.write_all(end.as_bytes())?;
+            }
             None => out.write_all(b"}")?,
         }
         out.write_all(b"\n")
@@ -244,11 +248,27 @@ fn write_with(out: &mut Vec<u8>, record: &Record, shown: &Shown) -> io::Result<(
 }
 
 /// Seconds of Unix time with three decimals.
-fn write_seconds(out: &mut Vec<u8>, time: Timestamp) -> io::Result<()> {
+fn write_seconds(out: &mut Vec<u8>, time: Timestamp) {
     let ms = time.as_millis();
-    let sign = if ms < 0 { "-" } else { "" };
-    let ms = ms.unsigned_abs();
-    write!(out, "{sign}{}.{:03}", ms / 1000, ms % 1000)
+    // The sign, 17 digits of seconds, a point, three more.
+    let mut text = [b'0'; 22];
+    let (mut left, mut from) = (ms.unsigned_abs(), text.len());
+    for (place, byte) in text.iter_mut().enumerate().rev() {
+        if place == 18 {
+            *byte = b'.';
+        } else {
+            *byte = b'0' + (left % 10) as u8;
+            left /= 10;
+        }
+        if left == 0 && place < 18 {
+            from = place;
+            break;
+        }
+    }
+    if ms < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(text.get(from..).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -437,7 +457,7 @@ mod tests {
     fn times_have_three_decimals_before_and_after_1970() {
         let seconds = |ms| {
             let mut out = Vec::new();
-            write_seconds(&mut out, Timestamp::from_millis(ms)).unwrap();
+            write_seconds(&mut out, Timestamp::from_millis(ms));
             String::from_utf8(out).unwrap()
         };
         assert_eq!(
