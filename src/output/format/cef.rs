@@ -13,7 +13,7 @@ pub(super) fn write(out: &mut Vec<u8>, event: &Event<'_>, cut: Cut) {
         env!("CARGO_PKG_VERSION"),
         signature.id,
         signature.name,
-        event.severity,
+        event.severity(),
         event.record.time.as_millis()
     );
     out.extend_from_slice(head.as_bytes());

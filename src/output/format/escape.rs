@@ -5,6 +5,13 @@ pub(in crate::output) fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
+/// Whether a text has printable characters of ASCII alone, so that most texts are found to be harmless many bytes at a time.
+pub(super) fn is_printable(text: &str) -> bool {
+    // Without an early end, so that it is made of wide instructions.
+    let odd = |byte: u8| u8::from(!(0x20..0x7f).contains(&byte));
+    text.bytes().fold(0, |any, byte| any | odd(byte)) == 0
+}
+
 /// Writes a text with control characters as `\n`, `\r`, `\t` or `\u001b`, each backslash of these as `backslash`, and what
 /// `special` has a text for as that.
 pub(in crate::output) fn write(
@@ -36,7 +43,11 @@ pub(in crate::output) fn write(
 
 /// Writes a text in which only control characters are escaped.
 pub(super) fn write_plain(out: &mut Vec<u8>, text: &str) {
-    write(out, text, "\\", |_| None);
+    if is_printable(text) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        write(out, text, "\\", |_| None);
+    }
 }
 
 /// Writes a field's name with `_` for what is no letter, digit, `_`, `.` or `-`.

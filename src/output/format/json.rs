@@ -24,6 +24,9 @@ pub(in crate::output) fn write_event(out: &mut Vec<u8>, record: &Record) -> io::
 /// fields, `{"from.emailAddress":"…","truncated":true}`.
 pub(super) fn write_line(out: &mut Vec<u8>, event: &Event<'_>, cut: Cut) {
     match event.record.form {
+        Form::Json if cut.is_none() && escape::is_printable(event.body) => {
+            out.extend_from_slice(event.body.as_bytes());
+        }
         Form::Json if cut.is_none() => {
             // Between the members of an object, control characters are white space; within a string, JSON allows those alone that
             // it lets escape.

@@ -41,7 +41,7 @@ pub(super) fn write(out: &mut Vec<u8>, event: &Event<'_>, cut: Cut, version: Ver
         env!("CARGO_PKG_VERSION"),
         signature.id,
         signature.category,
-        event.severity.max(1),
+        event.severity().max(1),
         event.record.id,
     );
     out.extend_from_slice(head.as_bytes());

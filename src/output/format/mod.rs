@@ -21,6 +21,8 @@ mod template;
 pub use document::formats_md;
 pub use template::Template;
 
+use std::cell::OnceCell;
+
 use crate::model::Record;
 use fields::Field;
 use signature::Signature;
@@ -50,30 +52,42 @@ pub(super) struct Event<'a> {
     pub(super) record: &'a Record,
     /// The body as text.
     body: &'a str,
-    fields: Vec<Field<'a>>,
+    /// Taken apart when they are asked for: what is sent as it came needs none of them.
+    fields: OnceCell<Vec<Field<'a>>>,
     pub(super) signature: &'static Signature,
-    /// 0 to 10.
-    pub(super) severity: u8,
 }
 
 impl<'a> Event<'a> {
-    /// Takes a record apart; `body` is its text.
+    /// An event of a record; `body` is its text.
     pub(super) fn new(
         integration: &'a str,
         log: &'a str,
         record: &'a Record,
         body: &'a str,
     ) -> Self {
-        let fields = fields::of(record.form, body);
-        let signature = Signature::of(log, &record.kind);
         Self {
-            severity: signature.severity_with(&fields),
-            signature,
+            signature: Signature::of(log, &record.kind),
             integration,
             log,
             record,
             body,
-            fields,
+            fields: OnceCell::new(),
+        }
+    }
+
+    fn fields(&self) -> &[Field<'a>] {
+        self.fields
+            .get_or_init(|| fields::of(self.record.form, self.body))
+    }
+
+    /// How bad it is, 0 to 10.
+    pub(super) fn severity(&self) -> u8 {
+        match self
+            .signature
+            .severity_at_a_glance(self.record.form, self.body)
+        {
+            Some(severity) => severity,
+            None => self.signature.severity_with(self.fields()),
         }
     }
 }
@@ -123,7 +137,7 @@ impl Cut {
     }
 
     fn fields<'e, 'a>(self, event: &'e Event<'a>) -> impl Iterator<Item = &'e Field<'a>> {
-        event.fields.iter().take(self.fields)
+        event.fields().iter().take(self.fields)
     }
 }
 
@@ -143,7 +157,7 @@ impl Format {
             return true;
         }
         // Every value is short now, so there are too many of them: the last ones go.
-        let mut count = event.fields.len();
+        let mut count = event.fields().len();
         while count > 0 {
             count /= 2;
             let fewer = Cut {

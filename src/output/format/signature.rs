@@ -1,6 +1,11 @@
 //! THE table of kinds of event: few names, stable and never translated, by which a SIEM tells events apart.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::fields::Field;
+use crate::model::Form;
 
 /// What a kind of event is called, and how bad it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -215,6 +220,13 @@ const ACTIONS: &[&str] = &[
     "threatState",
 ];
 
+/// How the members with these names begin.
+static ACTION_MEMBERS: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| ["\"action", "\"Act", "\"threatState"].map(Finder::new));
+
+/// How characters are spelled by which a name can be hidden.
+static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u"));
+
 /// The beginnings of what is done to a mail that is not let through, in small letters.
 const STOPPED: &[&str] = &[
     "block",
@@ -242,6 +254,20 @@ impl Signature {
         SIGNATURES.iter().find(is).unwrap_or(&OTHER)
     }
 
+    /// What [`Self::severity_with`] says of the fields of a body, if it shows without taking the body apart that no mail was stopped. It must
+    /// not be mistaken, but may be unsure.
+    pub(super) fn severity_at_a_glance(&self, form: Form, body: &str) -> Option<u8> {
+        let body = body.as_bytes();
+        if form != Form::Json || self.id == "collector-alert" || ESCAPE.find(body).is_some() {
+            return None;
+        }
+        let mut members = ACTION_MEMBERS.iter().flat_map(|name| {
+            let found = name.find_iter(body);
+            found.filter_map(move |at| body.get(at + name.needle().len()..))
+        });
+        members.all(is_harmless).then_some(self.severity)
+    }
+
     /// How bad an event is, from 0 to 10: two more than the row says if a mail was stopped; an alert says it itself.
     pub(super) fn severity_with(&self, fields: &[Field<'_>]) -> u8 {
         let value = |name: &str| {
@@ -258,12 +284,10 @@ impl Signature {
                 Some(_) | None => 3,
             };
         }
-        let stopped = ACTIONS.iter().filter_map(|name| value(name)).any(|action| {
-            let action = action.to_ascii_lowercase();
-            STOPPED
-                .iter()
-                .any(|beginning| action.starts_with(beginning))
-        });
+        let stopped = ACTIONS
+            .iter()
+            .filter_map(|name| value(name))
+            .any(|action| is_stopped(action.as_bytes()));
         if stopped {
             (self.severity + 2).min(10)
         } else {
@@ -272,10 +296,32 @@ impl Signature {
     }
 }
 
+fn is_stopped(action: &[u8]) -> bool {
+    STOPPED.iter().any(|beginning| {
+        let here = action.get(..beginning.len());
+        here.is_some_and(|here| here.eq_ignore_ascii_case(beginning.as_bytes()))
+    })
+}
+
+/// Whether what follows the beginning of a name in JSON is surely no member that says that a mail was stopped.
+fn is_harmless(rest: &[u8]) -> bool {
+    let end = rest.iter().position(|byte| !byte.is_ascii_alphabetic());
+    match rest.get(end.unwrap_or(rest.len())..) {
+        Some([b'"', b':', b'"', value @ ..]) => value.first() != Some(&b'\\') && !is_stopped(value),
+        // A list, an object or white space.
+        Some([b'"', b':', b'a'..=b'z' | b'0'..=b'9' | b'-', ..]) => true,
+        // A text of the same beginning.
+        Some([b'"', b',' | b'}' | b']', ..]) => true,
+        Some([b'"', ..]) => false,
+        Some(_) | None => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::model::Form;
     use crate::output::format::fields;
 
     #[test]
@@ -296,5 +342,40 @@ mod tests {
         );
         assert_eq!(severity("collector", "alert", r#"{"severity":"high"}"#), 9);
         assert_eq!(severity("new-log", "x", "{}"), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn a_glance_is_never_mistaken(
+            members in prop::collection::vec(
+                (
+                    "action|Act|Action|actions|actionTriggered|threatState|act|x|action2|\\\\u0061ction",
+                    prop_oneof![
+                        r#""(block|Hold|held|Acc|none|\\\\u0062lock|\\\\"block)[a-z]{0,3}""#,
+                        r#"\[?"(Rej|ok)"\]?|null|true|-1|\{"action":"block"\}|"\{\\\\"action\\\\":\\\\"block\\\\"\}"|"action""#,
+                    ],
+                    "[ ]?",
+                ),
+                0..4,
+            ),
+        ) {
+            let members: Vec<_> = members
+                .iter()
+                .map(|(name, value, space)| format!("\"{name}\"{space}:{space}{value}"))
+                .collect();
+            let body = format!("{{{}}}", members.join(","));
+            let row = Signature::of("siem-cg", "receipt");
+            if let Some(severity) = row.severity_at_a_glance(Form::Json, &body) {
+                let fields = fields::of(Form::Json, &body);
+                prop_assert_eq!(severity, row.severity_with(&fields), "{}", body);
+            }
+        }
+
+        #[test]
+        fn a_plain_record_is_judged_at_a_glance(action in "Acc|none|delivered") {
+            let body = format!(r#"{{"subtype":"Acc","action":"{action}","Hostname":"actions"}}"#);
+            let row = Signature::of("siem-cg", "receipt");
+            prop_assert_eq!(row.severity_at_a_glance(Form::Json, &body), Some(row.severity));
+        }
     }
 }

@@ -126,7 +126,7 @@ impl Own {
             Self::Type => escape::write_plain(out, &record.kind),
             Self::EventId => out.extend_from_slice(record.id.to_string().as_bytes()),
             Self::Time => out.extend_from_slice(record.time.to_string().as_bytes()),
-            Self::Severity => out.extend_from_slice(event.severity.to_string().as_bytes()),
+            Self::Severity => out.extend_from_slice(event.severity().to_string().as_bytes()),
             Self::Signature => out.extend_from_slice(event.signature.id.as_bytes()),
             Self::Category => out.extend_from_slice(event.signature.category.as_bytes()),
             Self::Event => super::json::write_line(out, event, cut),

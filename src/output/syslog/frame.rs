@@ -7,6 +7,9 @@
 //! The header is printable ASCII and the body has no control character, so a message holds no line feed, and a count is always right. The
 //! number behind `@` is the one that RFC 5612 reserves for documents: the project has none of its own.
 
+use std::io::Write as _;
+use std::sync::Arc;
+
 use crate::output::Batch;
 use crate::output::format::{Event, Format, escape};
 
@@ -65,56 +68,82 @@ impl Encoder {
             ..Frames::default()
         };
         let mut message = Vec::new();
+        let mut labels = Labels::default();
         for (index, record) in batch.records().iter().enumerate() {
             let body = record.body_str();
             let event = Event::new(batch.integration(), batch.log(), record, &body);
-            message.clear();
-            if self.message(&mut message, &event) {
+            let out = &mut frames.bytes;
+            let is_shortened = if self.framing == Some(Framing::OctetCounting) {
+                message.clear();
+                let is_shortened = self.message(&mut message, &event, &mut labels);
+                // Nothing goes wrong in memory.
+                write!(out, "{} ", message.len()).ok();
+                out.extend_from_slice(&message);
+                is_shortened
+            } else {
+                self.message(out, &event, &mut labels)
+            };
+            if is_shortened {
                 frames.shortened.push(index);
             }
-            match self.framing {
-                Some(Framing::OctetCounting) => {
-                    frames
-                        .bytes
-                        .extend_from_slice(format!("{} ", message.len()).as_bytes());
-                    frames.bytes.extend_from_slice(&message);
-                }
-                Some(Framing::Lf) => {
-                    frames.bytes.extend_from_slice(&message);
-                    frames.bytes.push(b'\n');
-                }
-                None => frames.bytes.extend_from_slice(&message),
+            if self.framing == Some(Framing::Lf) {
+                out.push(b'\n');
             }
-            frames.ends.push(frames.bytes.len());
+            frames.ends.push(out.len());
         }
         frames
     }
 
     /// Writes a message without its frame; returns whether it was shortened.
-    fn message(&self, out: &mut Vec<u8>, event: &Event<'_>) -> bool {
-        let priority = self.facility * 8 + severity(event.severity);
+    fn message(&self, out: &mut Vec<u8>, event: &Event<'_>, labels: &mut Labels) -> bool {
+        let start = out.len();
+        let priority = self.facility * 8 + severity(event.severity());
         let time = event.record.time;
+        // Nothing goes wrong in memory.
         match self.rfc {
             Rfc::Rfc5424 => {
-                let head = format!(
-                    "<{priority}>1 {time} {} {} - {} [mimecast@32473",
-                    self.hostname, self.app_name, event.signature.id
-                );
-                out.extend_from_slice(head.as_bytes());
-                parameter(out, "integration", event.integration);
-                parameter(out, "log", event.log);
-                parameter(out, "type", &event.record.kind);
-                parameter(out, "eventId", &event.record.id.to_string());
-                out.extend_from_slice(b"] ");
+                write!(out, "<{priority}>1 {time}").ok();
+                out.extend_from_slice(labels.of(self, event));
+                out.extend_from_slice(&event.record.id.digits());
+                out.extend_from_slice(b"\"] ");
             }
             Rfc::Rfc3164 => {
                 let time = time.calendar().strftime("%b %e %H:%M:%S");
-                let head = format!("<{priority}>{time} {} {}: ", self.hostname, self.app_name);
-                out.extend_from_slice(head.as_bytes());
+                let (host, app) = (&self.hostname, &self.app_name);
+                write!(out, "<{priority}>{time} {host} {app}: ").ok();
             }
         }
+        let head = out.len() - start;
         self.format
-            .write(out, event, self.max_bytes.saturating_sub(out.len()))
+            .write(out, event, self.max_bytes.saturating_sub(head))
+    }
+}
+
+/// What messages of RFC 5424 have from behind the time up to the event's id: the same for all events of a batch that are of one type.
+#[derive(Default)]
+struct Labels {
+    kind: Option<Arc<str>>,
+    text: Vec<u8>,
+}
+
+impl Labels {
+    fn of(&mut self, encoder: &Encoder, event: &Event<'_>) -> &[u8] {
+        let kind = &event.record.kind;
+        if self.kind.as_ref() != Some(kind) {
+            let (host, app, id) = (&encoder.hostname, &encoder.app_name, event.signature.id);
+            self.text = format!(" {host} {app} - {id} [mimecast@32473").into_bytes();
+            let own: &str = kind;
+            for (name, value) in [
+                ("integration", event.integration),
+                ("log", event.log),
+                ("type", own),
+            ] {
+                parameter(&mut self.text, name, value);
+            }
+            self.text.extend_from_slice(b" eventId=\"");
+            self.kind = Some(Arc::clone(kind));
+        }
+        &self.text
     }
 }
 
