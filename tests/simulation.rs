@@ -18,7 +18,7 @@ use mimecast_collector::model::{
 };
 use mimecast_collector::output::{Batch, BatchLimits, Delivery, Output, Worker};
 use mimecast_collector::poll::config::{CredentialSource, IntegrationConfig, LogConfig};
-use mimecast_collector::poll::{Budgets, Poller, Room, Shared};
+use mimecast_collector::poll::{Budgets, Poller, Room, Shared, Turns};
 use mimecast_collector::secret::{Fingerprint, Secret, SecretSource};
 use mimecast_collector::status::Status;
 use mimecast_collector::store::{self, Store};
@@ -467,6 +467,7 @@ async fn live(
         context,
         requests: Arc::new(Semaphore::new(64)),
         budgets: Budgets::default(),
+        turns: Turns::default(),
     };
     let vendor = Vendor {
         world: Arc::clone(world),

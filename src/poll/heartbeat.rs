@@ -102,7 +102,13 @@ impl Beating {
 }
 
 impl Heartbeat {
-    pub(super) fn new(config: &IntegrationConfig, stored: &Snapshot, now: Timestamp) -> Self {
+    /// The heartbeats of an integration that begins at `turn`.
+    pub(super) fn new(
+        config: &IntegrationConfig,
+        stored: &Snapshot,
+        now: Timestamp,
+        turn: Timestamp,
+    ) -> Self {
         let mut watches = BTreeMap::new();
         for log in &config.logs {
             for id in log.streams(&config.id) {
@@ -112,7 +118,7 @@ impl Heartbeat {
         }
         Self {
             watches,
-            at: now + EVERY,
+            at: turn + EVERY,
             integration: config.id.clone(),
             tags: config.tags.clone(),
         }

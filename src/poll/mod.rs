@@ -12,12 +12,14 @@ mod retention;
 mod room;
 mod schedule;
 mod stream;
+mod turns;
 mod urgency;
 
 pub use poller::Poller;
 pub use purse::Budgets;
 pub use room::Room;
 pub use schedule::assume_asked;
+pub use turns::Turns;
 
 use std::sync::Arc;
 
@@ -46,4 +48,6 @@ pub struct Shared {
     pub requests: Arc<Semaphore>,
     /// The calls that Mimecast takes.
     pub budgets: Budgets,
+    /// Whose turn it is to begin.
+    pub turns: Turns,
 }

@@ -86,6 +86,7 @@ impl<S: Source> Poller<S> {
             context,
             requests,
             budgets,
+            turns,
         } = shared;
         let purse = budgets.of(&fingerprint);
         purse.leave(&id);
@@ -115,6 +116,9 @@ impl<S: Source> Poller<S> {
             streams.push(Stream::load(stream, log, subject, stored, now));
         }
         restore(&purse, &streams, now);
+        let interval = streams.iter().map(|stream| stream.config.interval).min();
+        let turn = turns.take(interval.unwrap_or_default(), now);
+        streams.iter_mut().for_each(|s| s.wait_for(turn, now));
         Self {
             credential: load(format!("credential {id}"), None),
             gate: PollGate::new(
@@ -126,7 +130,7 @@ impl<S: Source> Poller<S> {
             ),
             purse,
             pause: Pause::load(stored, Paused::Integration, id.as_str()),
-            heartbeat: Heartbeat::new(config, stored, now),
+            heartbeat: Heartbeat::new(config, stored, now, turn),
             id,
             source: Arc::new(source),
             fingerprint,

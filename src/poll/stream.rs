@@ -21,6 +21,8 @@ pub(super) struct Stream {
     pub(super) id: StreamId,
     pub(super) config: LogConfig,
     pub(super) poll: Option<PollRecord>,
+    /// Its integration's turn, if it was due when that was taken up.
+    turn: Option<Timestamp>,
     /// The step before succeeded and there is more, or the same attempt goes on.
     pub(super) fresh: bool,
     pub(super) running: bool,
@@ -47,6 +49,7 @@ impl Stream {
         Self {
             poll: record.and_then(|record| Some(record.poll?.clamp(now))),
             reached: record.and_then(|record| record.newest.or(record.origin)),
+            turn: None,
             replay: record.and_then(|record| record.replay.clone()),
             gone: false,
             subject,
@@ -66,7 +69,15 @@ impl Stream {
         {
             return None;
         }
-        Some(schedule::due(poll, self.config.interval, self.fresh, now))
+        let due = schedule::due(poll, self.config.interval, self.fresh, now);
+        Some(self.turn.map_or(due, |turn| due.max(turn)))
+    }
+
+    /// What is due already waits for its integration's turn.
+    pub(super) fn wait_for(&mut self, turn: Timestamp, now: Timestamp) {
+        if self.due(now).is_some_and(|due| due <= now) {
+            self.turn = Some(turn);
+        }
     }
 
     /// Whether a replay waits to be forgotten.
