@@ -17,6 +17,8 @@ pub struct File {
     path: Arc<Path>,
     /// `None` if it could not be read.
     text: Option<Zeroizing<String>>,
+    /// Where its lines begin; a place is asked for with each key.
+    lines: Vec<usize>,
 }
 
 impl File {
@@ -26,6 +28,9 @@ impl File {
         Self {
             rank,
             path: path.into(),
+            lines: std::iter::once(0)
+                .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|end| end + 1))
+                .collect(),
             text: Some(Zeroizing::new(text)),
         }
     }
@@ -37,6 +42,7 @@ impl File {
             rank,
             path: path.into(),
             text: None,
+            lines: vec![0],
         }
     }
 
@@ -53,8 +59,9 @@ impl File {
     /// Where the byte `offset` of the text is.
     pub(super) fn place_of(&self, offset: usize) -> Place {
         let before = self.text().get(..offset).unwrap_or(self.text());
-        let line = before.split('\n').count();
-        let last = before.rsplit('\n').next().unwrap_or(before);
+        let line = self.lines.partition_point(|start| *start <= before.len());
+        let start = self.lines.get(line.saturating_sub(1)).copied();
+        let last = before.get(start.unwrap_or(0)..).unwrap_or(before);
         let column = last.chars().filter(|c| *c != '\u{feff}').count() + 1;
         Place::new(self.rank, Arc::clone(&self.path), line, column)
     }
