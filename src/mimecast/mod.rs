@@ -3,6 +3,9 @@
 //! It must not know the store, the outputs, the states of health, or retrying: [`Source::fetch`] tries once.
 
 pub mod auth;
+#[cfg(feature = "benches")]
+#[doc(hidden)]
+pub mod bench;
 pub mod budget;
 pub mod client;
 mod decode;

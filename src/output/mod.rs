@@ -6,6 +6,9 @@
 
 pub mod batch;
 pub mod batching;
+#[cfg(feature = "benches")]
+#[doc(hidden)]
+pub mod bench;
 pub mod config;
 mod delivery;
 pub mod directory;

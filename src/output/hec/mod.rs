@@ -7,6 +7,8 @@
 mod ack;
 #[cfg(test)]
 mod addon;
+#[cfg(feature = "benches")]
+pub(super) mod bench;
 mod config;
 mod encode;
 #[cfg(any(test, fuzzing))]

@@ -394,7 +394,7 @@ async fn reached(clock: &Clock, moment: Option<Timestamp>) {
 }
 
 /// The bytes of a batch as they go out.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, feature = "benches"))]
 pub(super) fn frames(config: &SyslogConfig, batch: &Batch) -> Vec<u8> {
     Encoder::new(config).encode(batch).bytes
 }
