@@ -2,6 +2,7 @@
 //!
 //! The scaled time is anchored in a file of the state directory, so that it goes on, as a daemon's time does, over restarts.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -62,7 +63,10 @@ pub fn clock(config: &Config, scale: u32) -> Result<Clock, ScaleError> {
     let anchor = match kept.and_then(|bytes| serde_json::from_slice::<Anchor>(&bytes).ok()) {
         Some(anchor) => anchor,
         None => {
-            std::fs::create_dir_all(&config.state_dir).map_err(failed)?;
+            let mut folder = std::fs::DirBuilder::new();
+            // As the store makes it, which comes later.
+            let made = folder.recursive(true).mode(0o750).create(&config.state_dir);
+            made.map_err(failed)?;
             let anchor = Anchor { wall };
             let text = serde_json::to_vec(&anchor).map_err(|e| failed(e.into()))?;
             std::fs::write(&path, text).map_err(failed)?;
