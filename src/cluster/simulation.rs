@@ -665,6 +665,15 @@ impl Registry for Net {
     }
 }
 
+/// What becomes of everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Story {
+    Calm,
+    Trouble,
+    /// The registry is down for longer than a lease, and the nodes go on with what they had.
+    KeptOn,
+}
+
 /// What is done to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
@@ -682,6 +691,7 @@ async fn machine(
     node: usize,
     world: SharedWorld,
     memory: Memory,
+    story: Story,
     mut orders: watch::Receiver<Order>,
     drain: watch::Receiver<bool>,
 ) {
@@ -712,7 +722,7 @@ async fn machine(
             install: node.to_string(),
             lease: LEASE,
             prefix: "/sim".to_owned(),
-            keep_last_assignment: false,
+            keep_last_assignment: story == Story::KeptOn,
         };
         let net = Net {
             node,
@@ -862,8 +872,26 @@ fn mend(
     }
 }
 
+/// The registry is down; everybody is asked nevertheless.
+async fn outage(world: &SharedWorld) {
+    sleep(Duration::from_mins(3)).await;
+    world.lock().unwrap().is_registry_down = true;
+    sleep(Duration::from_mins(6)).await;
+    let mut world = world.lock().unwrap();
+    let now = world.clock.now();
+    for id in names() {
+        let last = world.asked.get(&id).map(|(last, _)| now.since(*last));
+        assert!(
+            last < Some(INTERVAL * 3),
+            "{}",
+            world.said(&format!("{id} is not asked"))
+        );
+    }
+    world.is_registry_down = false;
+}
+
 /// One seed; gives how many requests, takeovers and repeated events there were.
-fn live(seed: u64, is_calm: bool) -> [u64; 3] {
+fn live(seed: u64, story: Story) -> [u64; 3] {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
@@ -895,6 +923,7 @@ fn live(seed: u64, is_calm: bool) -> [u64; 3] {
                     node,
                     Arc::clone(&world),
                     memory.clone(),
+                    story,
                     orders[node].subscribe(),
                     drains[node].subscribe(),
                 ))
@@ -902,11 +931,11 @@ fn live(seed: u64, is_calm: bool) -> [u64; 3] {
             .collect();
         let (a, rest) = machines.split_first_mut().unwrap();
         let (b, c) = rest.split_first_mut().unwrap();
-        let story = async {
-            if is_calm {
-                sleep(CHAOS).await;
-            } else {
-                chaos(&world, &orders, &drains).await;
+        let told = async {
+            match story {
+                Story::Calm => sleep(CHAOS).await,
+                Story::Trouble => chaos(&world, &orders, &drains).await,
+                Story::KeptOn => outage(&world).await,
             }
             let until = world.lock().unwrap().events();
             sleep(CALM).await;
@@ -918,7 +947,7 @@ fn live(seed: u64, is_calm: bool) -> [u64; 3] {
             () = b => unreachable!(),
             () = &mut c[0] => unreachable!(),
             () = late(Arc::clone(&world), memory.clone()) => unreachable!(),
-            until = story => until,
+            until = told => until,
         };
         let world = world.lock().unwrap();
         let mut repeated = 0;
@@ -956,7 +985,7 @@ fn seeds() -> Range<u64> {
 fn nothing_is_lost_and_no_account_is_asked_by_two_whatever_happens_to_the_nodes_and_the_registry() {
     let mut sums = [0; 3];
     for seed in seeds() {
-        let counts = live(seed, false);
+        let counts = live(seed, Story::Trouble);
         for (sum, count) in sums.iter_mut().zip(counts) {
             *sum += count;
         }
@@ -974,12 +1003,24 @@ fn nothing_is_lost_and_no_account_is_asked_by_two_whatever_happens_to_the_nodes_
 #[test]
 fn without_trouble_every_event_is_delivered_once() {
     for seed in 0..5 {
-        let [requests, takeovers, repeated] = live(seed, true);
+        let [requests, takeovers, repeated] = live(seed, Story::Calm);
         assert!(requests > 200, "seed {seed}: {requests}");
         assert_eq!(
             (takeovers, repeated),
             (INTEGRATIONS as u64, 0),
             "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn nodes_that_keep_their_last_assignment_go_on_without_the_registry() {
+    for seed in 0..5 {
+        let [requests, takeovers, _] = live(seed, Story::KeptOn);
+        assert!(requests > 100, "seed {seed}: {requests}");
+        assert!(
+            takeovers >= 2 * INTEGRATIONS as u64,
+            "seed {seed}: all leases had ended"
         );
     }
 }
