@@ -746,9 +746,10 @@ fn tell(name: &str, story: &Story, few: u64) -> Told {
             scope.spawn(move || {
                 for seed in seeds.skip(half).step_by(2) {
                     let told = std::panic::catch_unwind(|| story.tell(seed));
-                    let Ok(told) = told else {
-                        panic!("it was seed {seed}: SIMULATION_FIRST={seed} SIMULATION_SEEDS=1");
-                    };
+                    let told = told.unwrap_or_else(|cause| {
+                        println!("it was seed {seed}: SIMULATION_FIRST={seed} SIMULATION_SEEDS=1");
+                        std::panic::resume_unwind(cause)
+                    });
                     sum.lock().unwrap().add(told);
                 }
             });

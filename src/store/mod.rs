@@ -209,10 +209,10 @@ impl StoreError {
 
 /// What sled says; what the system said to sled, as the system says it.
 fn plain(error: &sled::Error) -> String {
-    match error {
-        sled::Error::Io(error) => error.to_string(),
-        other => other.to_string(),
+    if let sled::Error::Io(error) = error {
+        return error.to_string();
     }
+    error.to_string()
 }
 
 fn is_full(error: &io::Error) -> bool {
