@@ -1,7 +1,7 @@
 //! What is left of a store after a power cut: whatever was answered, and nothing by halves.
 //!
 //! A history of commits, polls, states and acknowledgements is played on a real directory, and the disk is rebuilt as a cut after any of
-//! its syncs would have left it, without all that was only written by then. With the feature `system-tests`, a real file system is cut off
+//! its syncs would have left it, without all that was only written by then. With the feature `full-tests`, a real file system is cut off
 //! as well.
 
 use std::path::Path;
@@ -344,7 +344,7 @@ async fn whatever_was_answered_is_there_after_a_power_cut_and_nothing_by_halves(
     println!("{cuts} power cuts");
 }
 
-#[cfg(feature = "system-tests")]
+#[cfg(feature = "full-tests")]
 mod real {
     //! A file system on a loop device that is shut down under the running store, without its journal: what a power cut leaves of it.
     //! Needs root, a loop device, ext4 and python3; where one is missing, the test says so and fails.
@@ -418,7 +418,7 @@ mod real {
             let mounted = run("mount", &["-o", "loop", image, at]);
             assert!(
                 mounted,
-                "this test needs root and a loop device: run it where there are both, or without the feature system-tests"
+                "this test needs root and a loop device: run it where there are both, or without the feature full-tests"
             );
         }
 
