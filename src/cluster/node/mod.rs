@@ -1,7 +1,7 @@
 //! One node: keeps its lease, takes up integrations and hands them over, and shares how far they are.
 //!
 //! Two loops of one future. One renews the lease and says in the [`Tenure`] for how long it is sure to last. The other goes round: it reads
-//! whose the integrations are, and does what [`assign`] says should be. Whatever it does it does under the fence of its ownership, so an
+//! whose the integrations are, and does what [`assign`](super::assignment::assign) says should be. Whatever it does it does under the fence of its ownership, so an
 //! answer that comes late, or a process that was stopped meanwhile, changes nothing that is another node's by then.
 //!
 //! ```text
