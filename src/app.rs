@@ -151,9 +151,12 @@ pub async fn run(
         outputs = config.outputs.len(),
         "running"
     );
-    let stored = context.store.snapshot().await?;
     let (state_dir, disk_low) = (&config.state_dir, config.spool.disk_low);
-    let mut upkeep = Upkeep::load(state_dir, disk_low, &stored, context.clock.now());
+    let mut upkeep = {
+        // A copy of all records, which is not kept.
+        let stored = context.store.snapshot().await?;
+        Upkeep::load(state_dir, disk_low, &stored, context.clock.now())
+    };
     let manager = Manager::from_environment();
     manager.ready();
     let mut watchdog = tokio::time::interval(manager.watchdog().unwrap_or(STATUS_LINE));

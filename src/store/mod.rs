@@ -274,6 +274,10 @@ impl StoreTask {
                 (engine, result) = with(engine, Engine::settle).await;
             }
             engine.outbox.set_stalled(false);
+            if let Err(error) = &result {
+                // Before anybody hears that the store has stopped, and ends the process by that.
+                tracing::error!(%error, "the state directory failed: the process ends, and a new start goes on from what was committed");
+            }
             result?;
         }
     }

@@ -331,6 +331,21 @@ impl Program {
         self.exited().await.code()
     }
 
+    /// Its exit code, if it has ended by itself.
+    #[cfg(feature = "system-tests")]
+    pub(super) fn ended(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap()?.code()
+    }
+
+    /// The bytes that it has in memory, the most that there ever were (`VmHWM`) or those of now (`VmRSS`).
+    pub(super) fn memory(&self, what: &str) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(what));
+        let words: Vec<&str> = line.unwrap().split_whitespace().collect();
+        assert_eq!(words.last(), Some(&"kB"), "{words:?}");
+        words.get(1).unwrap().parse::<usize>().unwrap() << 10
+    }
+
     /// Stops it in order, once it has taken over the signals.
     pub(super) async fn stop(mut self) {
         self.logged(&["INFO", "running"]).await;

@@ -25,6 +25,8 @@ mod operation;
 mod outage;
 mod polling;
 mod progress;
+#[cfg(feature = "system-tests")]
+mod refusals;
 mod replay;
 mod routes;
 mod secrets;
