@@ -49,8 +49,8 @@ impl KeptFile {
         };
         io::copy(from, &mut file)
             .and_then(|_| file.flush())
+            // Its entry becomes durable with the record of it, which is written beside it.
             .and_then(|()| durable::sync(&file, &copy.path))
-            .and_then(|()| durable::sync_folder(folder))
             .map_err(StoreError::io("write", &copy.path))?;
         Ok(copy)
     }

@@ -263,6 +263,11 @@ impl Life {
         );
         let health = found.health.get(SUBJECT);
         facts.health = health.map_or(0, |health| health.as_u64().unwrap());
+        // Nobody has taken the alerts yet, one of each state.
+        let (alerts, from) = (LaneId::collector(), Position::start_of(1));
+        let alerts = self.store.outbox().read(&alerts, from, 1 << 20, 10_000);
+        let told = alerts.await.unwrap().records.len() as u64;
+        assert_eq!(told, facts.health, "a state and its alert part");
         facts
     }
 }

@@ -558,3 +558,12 @@ fn imports_are_read_in_every_form() {
         ]
     );
 }
+
+#[cfg(feature = "system-tests")]
+#[test]
+fn every_mutant_has_its_place_in_the_source() {
+    let mut mutants = std::process::Command::new(root().join("tests/mutants"));
+    let looked = mutants.arg("--check").output().unwrap();
+    let said = String::from_utf8_lossy(&looked.stderr);
+    assert!(looked.status.success(), "{said}");
+}

@@ -332,7 +332,7 @@ impl Program {
     }
 
     /// Its exit code, if it has ended by itself.
-    #[cfg(feature = "system-tests")]
+    #[cfg(feature = "full-tests")]
     pub(super) fn ended(&mut self) -> Option<i32> {
         self.child.try_wait().unwrap()?.code()
     }

@@ -25,7 +25,7 @@ mod operation;
 mod outage;
 mod polling;
 mod progress;
-#[cfg(feature = "system-tests")]
+#[cfg(feature = "full-tests")]
 mod refusals;
 mod replay;
 mod routes;
