@@ -223,8 +223,7 @@ impl Host for Process {
     }
 
     async fn fetched_from(&self, lane: &LaneId, at: Position) -> Option<Option<Cursor>> {
-        let found = self.store.fetched_from(lane, at).await;
-        found.map(|(cursor, _)| cursor)
+        self.store.fetched_from(lane, at).await
     }
 
     async fn time_of(&self, lane: &LaneId, at: Position) -> Option<Timestamp> {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::{Cursor, IntegrationId, StreamId, Timestamp};
-use crate::store::{Left, Portrait, StreamPortrait, StreamState};
+use crate::store::{Left, Portrait, StreamPortrait, StreamState, Undelivered};
 
 /// Bytes of what sources remember, in one value: etcd takes 1.5 MiB in a request. What does not fit is left out, and the next owner
 /// delivers the records of one overlap again.
@@ -131,6 +131,19 @@ pub struct Found {
     pub memos: BTreeMap<StreamId, String>,
 }
 
+impl Found {
+    /// Where another node would have to begin to miss nothing of what waits; the outer `None` if that cannot be said.
+    fn goes_on_from<'a>(
+        &'a self,
+        id: &StreamId,
+        waiting: &'a Undelivered,
+    ) -> Option<&'a Option<Cursor>> {
+        let repair = waiting.repair.as_ref();
+        let set_back = repair.map(|repair| &repair.cursor);
+        set_back.or_else(|| self.fetched_from.get(id))
+    }
+}
+
 /// Who writes a [`Shared`].
 #[derive(Clone, Copy, Debug)]
 pub struct Writer<'a> {
@@ -236,7 +249,7 @@ impl SharedStream {
             (None, Some(_), Some(memo)) => Self::new(state, Some(memo.clone())),
             // The cursor has moved on while we looked: the next look will tell.
             (None, Some(_), None) => Self::back_to(last, state),
-            (Some(_), _, _) => match found.fetched_from.get(id) {
+            (Some(waiting), _, _) => match found.goes_on_from(id, waiting) {
                 Some(cursor) => {
                     let last = last.cloned().unwrap_or_default();
                     let memo = last.memo.filter(|_| last.state.cursor == *cursor);
@@ -297,7 +310,7 @@ mod tests {
 
     use super::*;
     use crate::model::{OutputId, Position};
-    use crate::store::{PollRecord, Replay, Undelivered};
+    use crate::store::{PollRecord, Repair, Replay};
 
     const NOW: Timestamp = Timestamp::from_millis(1_767_690_487_000);
     const MINUTE: Duration = Duration::from_mins(1);
@@ -319,6 +332,7 @@ mod tests {
             output: OutputId::new("splunk").unwrap(),
             at: Position::start_of(3),
             events: 7,
+            repair: None,
         })
     }
 
@@ -368,6 +382,26 @@ mod tests {
             memos: BTreeMap::from([(id(), memo_text(memo))]),
             ..Found::default()
         }
+    }
+
+    #[test]
+    fn what_was_set_back_is_shared_from_there_and_not_from_what_waits() {
+        let repair = Repair {
+            from: Position::start_of(2),
+            to: Position::start_of(4),
+            cursor: cursor("c1"),
+        };
+        let waiting = waiting().map(|waiting| Undelivered {
+            repair: Some(repair),
+            ..waiting
+        });
+        let found = Found {
+            fetched_from: BTreeMap::from([(id(), cursor("c2"))]),
+            ..Found::default()
+        };
+        let shared = shared(&portrait("c1", None, waiting), &found, None, NOW);
+        let stream = &shared.streams["siem-cg/receipt"];
+        assert_eq!(stream.state.cursor, cursor("c1"));
     }
 
     #[test]

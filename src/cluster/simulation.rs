@@ -245,6 +245,7 @@ impl Host for Process {
                 output: OutputId::new("splunk").unwrap(),
                 at: Position::start_of(kept.passed as u64),
                 events: 1,
+                repair: None,
             });
             let portrait = StreamPortrait {
                 state,

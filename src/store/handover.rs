@@ -13,7 +13,7 @@ use super::command::{Command, Reply};
 use super::outbox::Outbox;
 use super::transaction::{After, Changed, Engine, answer};
 use super::{
-    PollRecord, Replay, Rhythm, Store, StoreError, StreamRecord, blocking, files, segment,
+    PollRecord, Repair, Replay, Rhythm, Store, StoreError, StreamRecord, blocking, files, segment,
 };
 use crate::model::{Cursor, IntegrationId, LaneId, OutputId, Position, StreamId, Timestamp};
 
@@ -66,6 +66,8 @@ pub struct Undelivered {
     pub at: Position,
     /// Events that wait for that output.
     pub events: u64,
+    /// What the stream was set back for, if what is fetched again for it lies behind the event: another node would have to begin there.
+    pub repair: Option<Repair>,
 }
 
 /// A stream as it stands here.
@@ -178,9 +180,8 @@ impl Store {
         .await
     }
 
-    /// The cursor that the frame at a place of a lane was fetched from, and the ordinal of its first event; `None` if no frame can be
-    /// read there.
-    pub async fn fetched_from(&self, lane: &LaneId, at: Position) -> Option<(Option<Cursor>, u64)> {
+    /// The cursor that the frame at a place of a lane was fetched from; the outer `None` if no frame can be read there.
+    pub async fn fetched_from(&self, lane: &LaneId, at: Position) -> Option<Option<Cursor>> {
         let (outbox, lane) = (self.outbox().clone(), lane.clone());
         let look = move || Ok(outbox.fetched_from(&lane, at));
         blocking(look).await.ok().flatten()
@@ -250,9 +251,8 @@ impl Store {
 }
 
 impl Outbox {
-    /// The cursor that the frame at `at` was fetched from, and the ordinal of its first event; `None` at the lane's end, and where no
-    /// frame can be read.
-    fn fetched_from(&self, lane: &LaneId, at: Position) -> Option<(Option<Cursor>, u64)> {
+    /// The cursor that the frame at `at` was fetched from; the outer `None` at the lane's end, and where no frame can be read.
+    fn fetched_from(&self, lane: &LaneId, at: Position) -> Option<Option<Cursor>> {
         let view = self.lock().get(lane).cloned()?;
         // A position may stand behind a segment's last frame, and before segments that are gone.
         let at = match view.len_of(at.segment) {
@@ -265,7 +265,7 @@ impl Outbox {
         let file = self.open(lane, at.segment).ok()?;
         let len = view.len_of(at.segment)?;
         let header = segment::read_header(&file, at.offset, len).ok()??.ok()?;
-        Some((header.before, header.first))
+        Some(header.before)
     }
 }
 
@@ -335,6 +335,7 @@ impl Engine {
             output: output.clone(),
             at: at.position,
             events: lane.record.events.saturating_sub(at.passed),
+            repair: self.repair_ahead(id, at.position),
         })
     }
 
@@ -395,6 +396,7 @@ impl Engine {
         memo: Option<u64>,
         changed: &mut BTreeSet<Changed>,
     ) {
+        let repair = self.fetched_again(stream, state.cursor.clone());
         let record = self.stream(stream, changed);
         if record.cursor != state.cursor
             && let Some(books) = &mut record.books
@@ -418,7 +420,7 @@ impl Engine {
         record.fetched_until = fetched_until;
         record.rhythm = rhythm;
         record.replay = replay;
-        record.repair = None;
+        record.repair = repair;
     }
 
     fn pass_over(&mut self, id: &LaneId, changed: &mut BTreeSet<Changed>) -> u64 {

@@ -66,26 +66,22 @@ impl Engine {
             let lane = self.records.lanes.get(&id);
             let cursor = match lane.and_then(oldest_waiting) {
                 None => record.cursor.clone(),
-                // What is fetched again for a damaged frame lies behind frames of later places.
-                Some(_) if self.is_damaged(&id) => None,
-                Some((at, end)) => self.outbox.inspect(&id, at, end)?.before,
+                Some((at, end)) => match self.repair_ahead(&id, at) {
+                    Some(repair) => repair.cursor,
+                    None => self.outbox.inspect(&id, at, end)?.before,
+                },
             };
             places.insert(name.clone(), cursor);
         }
         Ok(places)
     }
 
-    fn is_damaged(&self, lane: &LaneId) -> bool {
-        let place = format!("{lane}:");
-        let damages = self.records.damages.keys();
-        damages.clone().any(|damage| damage.starts_with(&place))
-    }
-
     pub(super) fn restore(&mut self, portable: Portable, changed: &mut BTreeSet<Changed>) {
         for (stream, place) in portable.streams {
+            let repair = self.fetched_again(&stream, place.cursor.clone());
             self.set_back(&stream, place.cursor, changed);
             let record = self.stream(&stream, changed);
-            record.repair = None;
+            record.repair = repair;
             let polls = record.poll.into_iter().chain(place.poll);
             record.poll = polls.max_by_key(|poll| poll.started);
             record.origin = place.origin.or(record.origin);

@@ -83,12 +83,18 @@ pub struct Replay {
 }
 
 /// A part of a lane whose events are all fetched again, because the stream went back to where it stood before the first of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// What is fetched again lies behind `to`, though frames before `to` may have been fetched from later places. So as long as something before
+/// `to` is not delivered, nobody may go on from what its frame says: only from `cursor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repair {
     /// The damage.
     pub from: Position,
     /// Where the lane ended when the stream went back.
     pub to: Position,
+    /// Where the stream went back to; `None` is its beginning, which it also is for a version that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Cursor>,
 }
 
 /// A poll: everything asked from its start until the stream was caught up.

@@ -30,6 +30,26 @@ impl Engine {
         }
     }
 
+    /// For a stream that goes on from a place before which everything is delivered: whatever its lane has is fetched again.
+    pub(super) fn fetched_again(
+        &self,
+        stream: &StreamId,
+        cursor: Option<Cursor>,
+    ) -> Option<Repair> {
+        let lane = self.records.lanes.get(&LaneId::stream(stream))?;
+        Some(Repair {
+            from: Position::default(),
+            to: lane.record.end,
+            cursor,
+        })
+    }
+
+    /// Where to go on from instead of where the frame at `at` was fetched from, if that would pass over what is fetched again.
+    pub(super) fn repair_ahead(&self, lane: &LaneId, at: Position) -> Option<Repair> {
+        let record = self.records.streams.get(lane.as_str())?;
+        record.repair.clone().filter(|repair| at < repair.to)
+    }
+
     /// Notes a place that cannot be read, once, and finds the way past it.
     pub(super) fn damaged(
         &mut self,
@@ -73,14 +93,26 @@ impl Engine {
         let fetched = lane_id.again_for().is_none();
         if let Some(stream) = lane_id.source().filter(|_| fetched) {
             let known = self.records.streams.get(&stream.to_string());
-            let repair = known.and_then(|record| record.repair);
+            let repair = known.and_then(|record| record.repair.as_ref());
             // Going to a later place than the one it was set back to would pass over what is not fetched again yet.
             if repair.is_some_and(|repair| repair.from <= at && at < repair.to) {
                 detour.cursor = known.and_then(|record| record.cursor.clone());
             } else {
+                let is_behind = |to| lane.positions.values().any(|output| output.position < to);
+                let cursor = match repair {
+                    // Of two places of which neither is known to be the earlier one, the beginning is.
+                    Some(repair) if at < repair.from => None,
+                    // An output has not come as far as what was fetched again then.
+                    Some(repair) if is_behind(repair.to) => repair.cursor.clone(),
+                    Some(_) | None => seen.before.clone(),
+                };
+                let repair = Repair {
+                    from: at,
+                    to: end,
+                    cursor,
+                };
                 detour.repeats_from = self.outbox.time_at(lane_id, seen.repeats.unwrap_or(next));
                 self.set_back(&stream, seen.before.clone(), changed);
-                let repair = Repair { from: at, to: end };
                 self.stream(&stream, changed).repair = Some(repair);
                 detour.cursor = seen.before;
             }

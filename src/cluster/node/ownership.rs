@@ -463,6 +463,9 @@ impl<R: Registry, H: Host> Node<R, H> {
         let mut is_whole = true;
         for (stream, state) in &portrait.streams {
             match (&state.undelivered, state.memo) {
+                (Some(waiting), _) if waiting.repair.is_some() => {
+                    owned.memos.remove(stream);
+                }
                 (Some(waiting), _) => {
                     let at = Position {
                         event: 0,

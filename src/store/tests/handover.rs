@@ -47,10 +47,7 @@ async fn what_another_node_would_take_up_is_where_delivery_stands() {
     let (fetched, waiting) = stands(portrait(store).await);
     let waiting = waiting.unwrap();
     assert_eq!((fetched, waiting.events), (cursor(2), 6));
-    assert_eq!(
-        store.fetched_from(&lane(), waiting.at).await,
-        Some((None, 0))
-    );
+    assert_eq!(store.fetched_from(&lane(), waiting.at).await, Some(None));
     let chunk = store
         .outbox()
         .read(&lane(), waiting.at, 1 << 20, 5)
@@ -62,7 +59,7 @@ async fn what_another_node_would_take_up_is_where_delivery_stands() {
     let waiting = waiting.unwrap();
     assert_eq!((&waiting.output, waiting.events), (&splunk(), 1));
     let from = store.fetched_from(&lane(), waiting.at).await;
-    assert_eq!(from, Some((Some(cursor(1)), 3)));
+    assert_eq!(from, Some(Some(cursor(1))));
     let chunk = store
         .outbox()
         .read(&lane(), waiting.at, 1 << 20, 5)
@@ -71,6 +68,101 @@ async fn what_another_node_would_take_up_is_where_delivery_stands() {
     ack(store, chunk.position_after(1), 1).await;
     assert_eq!(stands(portrait(store).await), (cursor(2), None));
     assert!(portrait(store).await.is_delivered());
+    running.stop().await;
+}
+
+/// The lane of three frames with three events each, of which an output has the first and has met damage in the second.
+async fn damaged(dir: &std::path::Path, store: &Store) -> Detour {
+    store.route(vec![splunk()]).await.unwrap();
+    for (n, range) in [(1, 0..3), (2, 3..6), (3, 6..9)] {
+        append(store, bodies(range), Some(cursor(n))).await.unwrap();
+    }
+    let outbox = store.outbox();
+    let begin = Position::start_of(1);
+    let first = outbox.read(&lane(), begin, 1 << 20, 3).await.unwrap();
+    let at = first.position_after(3);
+    ack(store, at, 3).await;
+    let path = segment::path(&dir.join("lanes/acme/siem-cg/receipt"), 1);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[usize::try_from(at.offset).unwrap() + 90] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let reason = "a test's".to_owned();
+    let detour = store.damaged(&lane(), at, reason).await.unwrap();
+    ack(store, detour.next, 0).await;
+    detour
+}
+
+async fn waiting(store: &Store) -> Undelivered {
+    let portrait = portrait(store).await;
+    portrait.streams[&stream()].undelivered.clone().unwrap()
+}
+
+#[tokio::test]
+async fn another_node_begins_before_a_damaged_frame_though_a_later_one_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path());
+    let store = &running.store;
+    let detour = damaged(dir.path(), store).await;
+    let third = waiting(store).await;
+    assert_eq!(third.at, detour.next);
+    // Its frame alone would say that everything before it is delivered.
+    let from = store.fetched_from(&lane(), third.at).await;
+    assert_eq!(from, Some(Some(cursor(2))));
+    assert_eq!(third.repair.unwrap().cursor, Some(cursor(1)));
+    let exported = store.delivered_until().await.unwrap();
+    assert_eq!(exported[&stream().to_string()], Some(cursor(1)));
+
+    // Once what was fetched again is next, its frame says it.
+    append(store, bodies(3..6), Some(cursor(2))).await.unwrap();
+    let chunk = store.outbox().read(&lane(), third.at, 1 << 20, 3).await;
+    ack(store, chunk.unwrap().position_after(3), 3).await;
+    let again = waiting(store).await;
+    assert_eq!(again.repair, None);
+    let from = store.fetched_from(&lane(), again.at).await;
+    assert_eq!(from, Some(Some(cursor(1))));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_damage_does_not_hide_the_first_from_an_output_that_is_behind_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path());
+    let store = &running.store;
+    damaged(dir.path(), store).await;
+    let end = store.snapshot().await.unwrap().lanes[&lane()].end;
+    append(store, bodies(3..6), Some(cursor(2))).await.unwrap();
+    // The third frame still waits; what was fetched again is damaged too.
+    let reason = "a test's".to_owned();
+    assert!(store.damaged(&lane(), end, reason).await.unwrap().new);
+    let repair = waiting(store).await.repair.unwrap();
+    assert_eq!((repair.from, repair.cursor), (end, Some(cursor(1))));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_taken_up_counts_and_not_what_lies_here_from_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(dir.path());
+    let store = &running.store;
+    store.route(vec![splunk()]).await.unwrap();
+    append(store, bodies(0..3), Some(cursor(1))).await.unwrap();
+    append(store, bodies(3..6), Some(cursor(2))).await.unwrap();
+    let at = waiting(store).await.at;
+    let state = StreamState {
+        cursor: Some(cursor(7)),
+        ..StreamState::default()
+    };
+    let left = Left {
+        streams: BTreeMap::from([(stream(), (state, None))]),
+        health: BTreeMap::new(),
+    };
+    store.take_up(&acme(), 42, Some(left)).await.unwrap();
+    let repair = waiting(store).await.repair.unwrap();
+    assert_eq!(repair.cursor, Some(cursor(7)));
+    // All of it is fetched again, or delivered by another node; so damage in it sends nobody back.
+    let reason = "a test's".to_owned();
+    let detour = store.damaged(&lane(), at, reason).await.unwrap();
+    assert_eq!(detour.cursor, Some(cursor(7)));
     running.stop().await;
 }
 
