@@ -144,6 +144,13 @@ impl Bench {
         }
     }
 
+    /// Asks the running collector whether all is accounted for.
+    pub(super) async fn assert_balanced(&self) {
+        let ledger = self.ended(&["ledger"]).await;
+        assert_eq!(ledger.code, Some(0), "{ledger:?}");
+        assert!(ledger.out.starts_with("The ledger balances"), "{ledger:?}");
+    }
+
     /// Waits until the simulator has seen what `condition` wants.
     pub(super) async fn until(&self, what: &str, condition: impl FnMut(&Handle) -> bool) {
         within(what, self.handle.until(condition)).await;

@@ -92,13 +92,7 @@ async fn an_integration_that_moves_to_api_2_keeps_the_place_of_its_audit_log_and
             "audit was begun anew: {record}"
         );
     }
-    let ledger = bench.ended(&["ledger"]).await;
-    assert_eq!(ledger.code, Some(0), "{ledger:?}");
-    assert!(
-        ledger.out.starts_with("The ledger balances"),
-        "{}",
-        ledger.out
-    );
+    bench.assert_balanced().await;
     collector.stop().await;
 }
 

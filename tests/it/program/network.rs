@@ -178,12 +178,7 @@ async fn partitions_half_open_connections_slow_answers_and_resets_lose_nothing_a
         bench.until_all_arrived().await;
         took.push((mode, (clock.monotonic() - healed) * SCALE));
     }
-    let ledger = bench.ended(&["ledger"]).await;
-    assert!(
-        ledger.out.starts_with("The ledger balances"),
-        "{}",
-        ledger.out
-    );
+    bench.assert_balanced().await;
     collector.stop().await;
     let hec = bench.handle.hec();
     println!(

@@ -154,12 +154,7 @@ async fn hours_at_ten_times_the_load_with_random_faults_leave_memory_descriptors
         (bench.handle.hec().distinct() >= published).then_some(())
     })
     .await;
-    let ledger = bench.ended(&["ledger"]).await;
-    assert!(
-        ledger.out.starts_with("The ledger balances"),
-        "{}",
-        ledger.out
-    );
+    bench.assert_balanced().await;
     collector.stop().await;
 
     let hec = bench.handle.hec();

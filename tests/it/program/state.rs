@@ -133,13 +133,7 @@ async fn a_new_machine_goes_on_from_an_exported_state_and_misses_nothing() {
         .unwrap();
     let collector = bench.run(600);
     bench.until_all_arrived().await;
-    let ledger = bench.ended(&["ledger"]).await;
-    assert_eq!(ledger.code, Some(0), "{ledger:?}");
-    assert!(
-        ledger.out.starts_with("The ledger balances"),
-        "{}",
-        ledger.out
-    );
+    bench.assert_balanced().await;
     collector.stop().await;
     let hec = bench.handle.hec();
     assert_eq!(hec.distinct(), bench.handle.published_total());
@@ -196,12 +190,7 @@ async fn a_cursor_that_is_reset_fetches_again_under_the_same_ids_and_what_waits_
     let collector = bench.run(600);
     let again = |handle: &Handle| handle.hec().duplicates() >= 8;
     bench.until("the audit log once more", again).await;
-    let ledger = bench.ended(&["ledger"]).await;
-    assert!(
-        ledger.out.starts_with("The ledger balances"),
-        "{}",
-        ledger.out
-    );
+    bench.assert_balanced().await;
     collector.stop().await;
     let hec = bench.handle.hec();
     assert_eq!(hec.distinct(), published, "an id has changed");
@@ -262,12 +251,7 @@ async fn opened_and_delivered(archive: &Path) {
     bench
         .until("what comes after", |handle| handle.hec().distinct() >= 20)
         .await;
-    let ledger = bench.ended(&["ledger"]).await;
-    assert!(
-        ledger.out.starts_with("The ledger balances"),
-        "{}",
-        ledger.out
-    );
+    bench.assert_balanced().await;
     collector.stop().await;
     let mut arrived = arrived(&bench);
     arrived.retain(|line| waiting.contains(line));
