@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::control::{ControlError, Handler, Request, Server, socket_path, state_socket};
 use crate::mimecast::client::Limits;
 use crate::model::{LaneId, StreamId};
-use crate::poll::{Budgets, Shared, Turns};
+use crate::poll::{BEAT, Budgets, Shared, Turns};
 use crate::settings::{Problem, Problems};
 use crate::signals::Signal;
 use crate::status::{ReplayReport, Report, Status};
@@ -109,6 +109,7 @@ pub async fn run(
         requests: Arc::new(Semaphore::new(REQUESTS)),
         budgets: Budgets::default(),
         turns: Turns::default(),
+        beat: BEAT,
     };
 
     let mut services: JoinSet<Result<(), StoreError>> = JoinSet::new();

@@ -14,15 +14,13 @@ use crate::status::{Condition, Phase};
 use crate::store::{Notice, PollRecord, Snapshot, Store, StoreError, StreamRecord};
 use crate::subject::Subject;
 
-/// From one to the next: the pace of the polls.
-const EVERY: Duration = Duration::from_mins(5);
-
 /// What heartbeats of an integration have in common, and when the next is due.
 #[derive(Debug)]
 pub(super) struct Heartbeat {
     pub(super) at: Timestamp,
     integration: IntegrationId,
     tags: BTreeMap<String, String>,
+    every: Duration,
     watches: BTreeMap<StreamId, StreamWatch>,
 }
 
@@ -102,12 +100,13 @@ impl Beating {
 }
 
 impl Heartbeat {
-    /// The heartbeats of an integration that begins at `turn`.
+    /// The heartbeats of an integration that begins at `turn`, so far from one to the next.
     pub(super) fn new(
         config: &IntegrationConfig,
         stored: &Snapshot,
         now: Timestamp,
         turn: Timestamp,
+        every: Duration,
     ) -> Self {
         let mut watches = BTreeMap::new();
         for log in &config.logs {
@@ -118,7 +117,8 @@ impl Heartbeat {
         }
         Self {
             watches,
-            at: turn + EVERY,
+            at: turn + every,
+            every,
             integration: config.id.clone(),
             tags: config.tags.clone(),
         }
@@ -150,7 +150,7 @@ impl Heartbeat {
             pulse.note(stream.condition);
             pulse.stream(healthy, stream.last_success.max(known.newest), &known);
         }
-        self.at = now + EVERY;
+        self.at = now + self.every;
         let notice = self.notice(&pulse, now);
         match store.heartbeat(self.integration.to_string(), notice).await {
             Err(error) if error.is_full() => {

@@ -22,11 +22,15 @@ pub use schedule::assume_asked;
 pub use turns::Turns;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::pause::Pause;
 use crate::subject::Context;
+
+/// From one heartbeat of an integration to the next, and from one look at what is left of Mimecast's retention to the next.
+pub const BEAT: Duration = Duration::from_mins(5);
 
 /// What a poller is told from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,4 +54,6 @@ pub struct Shared {
     pub budgets: Budgets,
     /// Whose turn it is to begin.
     pub turns: Turns,
+    /// [`BEAT`], or what a story of years can afford.
+    pub beat: Duration,
 }

@@ -87,6 +87,7 @@ impl<S: Source> Poller<S> {
             requests,
             budgets,
             turns,
+            beat,
         } = shared;
         let purse = budgets.of(&fingerprint);
         purse.leave(&id);
@@ -130,7 +131,7 @@ impl<S: Source> Poller<S> {
             ),
             purse,
             pause: Pause::load(stored, Paused::Integration, id.as_str()),
-            heartbeat: Heartbeat::new(config, stored, now, turn),
+            heartbeat: Heartbeat::new(config, stored, now, turn, beat),
             id,
             source: Arc::new(source),
             fingerprint,

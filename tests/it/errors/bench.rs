@@ -14,7 +14,7 @@ use mimecast_collector::mimecast::client::{Client, Http, Limits};
 use mimecast_collector::mimecast::log_types::{self, Api};
 use mimecast_collector::model::{Cursor, IntegrationId, LaneId, OutputId, Position, StreamId};
 use mimecast_collector::poll::config::{CredentialSource, IntegrationConfig, LogConfig};
-use mimecast_collector::poll::{Budgets, Command, Poller, Room, Shared, Turns};
+use mimecast_collector::poll::{BEAT, Budgets, Command, Poller, Room, Shared, Turns};
 use mimecast_collector::secret::{Fingerprint, Secret, SecretSource};
 use mimecast_collector::simulator::{Account, Fault, Handle, Key, Options, Simulator};
 use mimecast_collector::status::{IntegrationReport, Phase, Status};
@@ -217,6 +217,7 @@ impl Bench {
             requests: Arc::new(Semaphore::new(4)),
             budgets: Budgets::default(),
             turns: Turns::default(),
+            beat: BEAT,
         };
         let room = Room::new(1 << 30, 1 << 30);
         let stored = self.context.store.snapshot().await.unwrap();

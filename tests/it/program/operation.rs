@@ -462,11 +462,13 @@ async fn a_paused_integration_asks_nothing_also_after_a_kill_until_it_is_resumed
     let polled = |handle: &Handle| asked(handle) > before + 5;
     bench.until("further polls", polled).await;
 
-    // Two hours are over in a moment, perhaps before the command has ended.
+    // Two hours are over in a moment, perhaps before the command has ended. `resume` has ended the first pause.
+    let ended = || collector.lines(&["the pause is over"]).len();
+    assert_eq!(ended(), 1);
     let before = bench.requests_of("one").len();
     let paused = bench.ended(&["pause", "one", "--for", "2h"]).await;
     assert_eq!(paused.code, OK, "{}", paused.err);
-    collector.logged(&["the pause is over"]).await;
+    look_until("the end of the two hours", || (ended() == 2).then_some(())).await;
     let over = asked(&bench.handle);
     let polled = |handle: &Handle| asked(handle) > over + 5;
     bench.until("polls after the pause", polled).await;
