@@ -364,6 +364,18 @@ mod tests {
 
     use super::*;
 
+    #[tokio::test]
+    async fn a_server_that_takes_the_connection_and_says_nothing_is_given_up_while_connecting() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/", silent.local_addr().unwrap());
+        let client = client(&Connection::default(), Purpose::Api).unwrap();
+        let given_up = client.get(url).send().await.unwrap_err();
+        assert!(
+            given_up.is_connect() && given_up.is_timeout(),
+            "{given_up:?}"
+        );
+    }
+
     /// Serves one connection with these bytes, whatever is asked.
     async fn answering(answer: &'static [u8]) -> (String, tokio::task::JoinSet<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -226,24 +226,29 @@ pub(super) fn open_again(root: &Path) -> Result<Database, StoreError> {
     }
 }
 
-/// Opens sled and reads all of it on a thread of its own, as damage shows as a panic or a hang inside sled; `None` for either.
+/// Opens sled and reads all of it; `None` if sled panics or hangs on it, which is how damage shows.
 fn open_whole(root: &Path) -> Option<Result<(Database, Records), StoreError>> {
-    let (sender, opened) = std::sync::mpsc::channel();
     let root = root.to_path_buf();
-    let open = move || {
-        let whole = open_sled(&root).and_then(|mut database| {
+    answer_within(OPEN_WITHIN, move || {
+        open_sled(&root).and_then(|mut database| {
             database.verify(&root)?;
             let records = read_records(&database)?;
             Ok((database, records))
-        });
-        // Nobody waits any more if it took too long.
-        sender.send(whole).ok();
-    };
+        })
+    })
+}
+
+/// What `work` gives on a thread of its own; `None` if it panics or takes longer. Nobody waits for it any more then.
+fn answer_within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (sender, answer) = std::sync::mpsc::channel();
     std::thread::Builder::new()
         .name("open".to_owned())
-        .spawn(open)
+        .spawn(move || sender.send(work()).ok())
         .ok()?;
-    opened.recv_timeout(OPEN_WITHIN).ok()
+    answer.recv_timeout(limit).ok()
 }
 
 /// A database of small records opens in milliseconds.
@@ -384,4 +389,19 @@ fn recover(outbox: &Outbox, id: &LaneId, lane: &Lane) -> Result<(), StoreError> 
         }
     }
     outbox.show(id, end, first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_hangs_or_panics_when_it_is_opened_counts_as_lost() {
+        let (held, hangs) = std::sync::mpsc::channel::<()>();
+        let limit = Duration::from_millis(20);
+        assert_eq!(answer_within(limit, move || hangs.recv().is_ok()), None);
+        drop(held);
+        assert_eq!(answer_within(OPEN_WITHIN, || panic!("damaged")), None::<()>);
+        assert_eq!(answer_within(OPEN_WITHIN, || 7), Some(7));
+    }
 }
