@@ -182,7 +182,8 @@ impl Client {
             secrets,
         };
         let request = request.header(ACCEPT, JSON);
-        let (head, response) = self.execute(gate, request.build(), call).await?;
+        // What waits for its turn, as thousands may, holds no room for what follows.
+        let (head, response) = Box::pin(self.execute(gate, request.build(), call)).await?;
         Ok(Answer {
             head,
             response,
@@ -271,7 +272,7 @@ impl Client {
             } => (client_id, client_secret),
         };
         loop {
-            let fetch = || self.grant(gate, client_id, secret);
+            let fetch = || Box::pin(self.grant(gate, client_id, secret));
             let token = self.tokens.current(&self.clock, fetch).await?;
             let permit = gate.call(path).await?;
             // The gate may have kept us waiting for longer than the token lives.
@@ -291,7 +292,7 @@ impl Client {
             client_secret,
         } = &self.credential
         {
-            let fetch = || self.grant(gate, client_id, client_secret);
+            let fetch = || Box::pin(self.grant(gate, client_id, client_secret));
             self.tokens.current(&self.clock, fetch).await?;
         }
         Ok(())
@@ -489,15 +490,19 @@ impl Source for Client {
         sink: S,
         gate: G,
     ) -> Result<Progress, FetchError> {
+        // Each in a box of its size: else all are as large as the largest.
         match job.log.paging {
-            Paging::BatchFiles => paging::batch_files::fetch(self, job, sink, gate).await,
-            Paging::Stream => paging::stream::fetch(self, job, sink, gate).await,
+            Paging::BatchFiles => Box::pin(paging::batch_files::fetch(self, job, sink, gate)).await,
+            Paging::Stream => Box::pin(paging::stream::fetch(self, job, sink, gate)).await,
             Paging::Snapshot(envelope, each) => {
-                paging::snapshot::fetch(self, (envelope, each), job, sink, gate).await
+                let which = (envelope, each);
+                Box::pin(paging::snapshot::fetch(self, which, job, sink, gate)).await
             }
-            Paging::SiemFiles { .. } => paging::siem_files::fetch(self, job, sink, gate).await,
+            Paging::SiemFiles { .. } => {
+                Box::pin(paging::siem_files::fetch(self, job, sink, gate)).await
+            }
             Paging::Window(_) | Paging::Feed { .. } => {
-                paging::window::fetch(self, job, sink, gate).await
+                Box::pin(paging::window::fetch(self, job, sink, gate)).await
             }
         }
     }

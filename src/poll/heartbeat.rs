@@ -21,7 +21,8 @@ pub(super) struct Heartbeat {
     integration: IntegrationId,
     tags: BTreeMap<String, String>,
     every: Duration,
-    watches: BTreeMap<StreamId, StreamWatch>,
+    /// Boxed, as nodes of a map are half empty.
+    watches: BTreeMap<StreamId, Box<StreamWatch>>,
 }
 
 /// A stream as the poller sees it.
@@ -112,7 +113,8 @@ impl Heartbeat {
         for log in &config.logs {
             for id in log.streams(&config.id) {
                 let about = config.about(Some(id.log_and_type()));
-                watches.insert(id.clone(), StreamWatch::load(&id, &about, stored, now));
+                let watch = StreamWatch::load(&id, &about, stored, now);
+                watches.insert(id, Box::new(watch));
             }
         }
         Self {

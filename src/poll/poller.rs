@@ -48,11 +48,11 @@ pub struct Poller<S> {
     pause: Option<Pause>,
     heartbeat: Heartbeat,
     credential: Subject,
-    /// By the function of the API that Mimecast counts calls of.
-    resources: BTreeMap<Arc<str>, Subject>,
+    /// By the function of the API that Mimecast counts calls of; boxed, as a node of a map has eleven places.
+    resources: BTreeMap<Arc<str>, Box<Subject>>,
     streams: Vec<Stream>,
     /// What replays can be of.
-    logs: Vec<LogConfig>,
+    logs: Vec<Arc<LogConfig>>,
     fetches: JoinSet<Done>,
     /// Grows with each change of the credential's state, so that late news is recognised.
     epoch: u64,
@@ -96,13 +96,14 @@ impl<S: Source> Poller<S> {
             let seed = Seed::of(context.store.install_id().as_bytes(), &name);
             Subject::load(name, config.about(log), Policy::source(seed), stored, now)
         };
+        let logs: Vec<_> = config.logs.iter().cloned().map(Arc::new).collect();
         let mut resources = BTreeMap::new();
         let mut streams = Vec::new();
-        for log in &config.logs {
+        for log in &logs {
             let path = &log.log.path;
-            resources
-                .entry(Arc::clone(path))
-                .or_insert_with(|| load(format!("resource {id} {path}"), Some(path.to_string())));
+            let name = format!("resource {id} {path}");
+            let resource = || Box::new(load(name, Some(path.to_string())));
+            resources.entry(Arc::clone(path)).or_insert_with(resource);
             for stream in log.streams(&id) {
                 share(&purse, log, &stream);
                 let mut subject = load(format!("stream {stream}"), Some(stream.log_and_type()));
@@ -111,11 +112,12 @@ impl<S: Source> Poller<S> {
                 streams.push(Stream::load(stream, log, subject, stored, now));
             }
         }
-        for (stream, log) in replays(&config.logs, &id, stored) {
+        for (stream, log) in replays(&logs, &id, stored) {
             share(&purse, log, &stream);
             let subject = load(format!("stream {stream}"), Some(stream.log_and_type()));
             streams.push(Stream::load(stream, log, subject, stored, now));
         }
+        streams.shrink_to_fit();
         restore(&purse, &streams, now);
         let interval = streams.iter().map(|stream| stream.config.interval).min();
         let turn = turns.take(interval.unwrap_or_default(), now);
@@ -139,7 +141,7 @@ impl<S: Source> Poller<S> {
             room,
             resources,
             streams,
-            logs: config.logs.clone(),
+            logs,
             fetches: JoinSet::new(),
             epoch: 0,
             proven: false,
@@ -188,7 +190,7 @@ impl<S: Source> Poller<S> {
     /// A block that was for another credential than the one at hand ends before the first request.
     async fn lift_blocks(&mut self) -> Result<(), StoreError> {
         let now = self.context.clock.now();
-        let subjects = self.resources.values_mut();
+        let subjects = self.resources.values_mut().map(|resource| &mut **resource);
         let subjects = subjects.chain(self.streams.iter_mut().map(|stream| &mut stream.subject));
         for subject in subjects.chain([&mut self.credential]) {
             subject
@@ -212,7 +214,7 @@ impl<S: Source> Poller<S> {
         }
         let store = &self.context.store;
         let streams = self.streams.iter_mut().map(|stream| &mut stream.subject);
-        let subjects = streams.chain(self.resources.values_mut());
+        let subjects = streams.chain(self.resources.values_mut().map(|resource| &mut **resource));
         for subject in subjects.chain([&mut self.credential]) {
             subject.tick(store, now).await?;
         }
@@ -220,7 +222,7 @@ impl<S: Source> Poller<S> {
         if self.heartbeat.at > now {
             return Ok(());
         }
-        let resources = self.resources.values().map(Subject::condition);
+        let resources = self.resources.values().map(|resource| resource.condition());
         let shared: Vec<_> = resources.chain([self.condition()]).collect();
         let beating =
             |s: &Stream| Beating::of(&s.id, &s.config.log, &s.subject, s.poll, s.last_success);
@@ -258,7 +260,7 @@ impl<S: Source> Poller<S> {
             Command::Resume if self.pause.is_some() => self.end_pause().await,
             Command::Resume => {
                 let now = self.context.clock.now();
-                let subjects = self.resources.values_mut();
+                let subjects = self.resources.values_mut().map(|resource| &mut **resource);
                 let streams = self.streams.iter_mut().map(|stream| &mut stream.subject);
                 for subject in subjects.chain(streams).chain([&mut self.credential]) {
                     subject
@@ -285,6 +287,7 @@ impl<S: Source> Poller<S> {
     fn ready(&self, stream: &Stream, now: Timestamp) -> Option<Timestamp> {
         let due = stream.due(now)?;
         let resource = self.resources.get(&stream.config.log.path);
+        let resource = resource.map(|resource| &**resource);
         let subjects = [Some(&self.credential), resource, Some(&stream.subject)];
         let mut ready = due;
         for subject in subjects.into_iter().flatten() {
@@ -550,7 +553,7 @@ impl<S: Source> Poller<S> {
     /// When to look again, if nothing happens before.
     fn wake(&self) -> Option<Timestamp> {
         let streams = self.streams.iter().map(|stream| &stream.subject);
-        let subjects = streams.chain(self.resources.values());
+        let subjects = streams.chain(self.resources.values().map(|resource| &**resource));
         let ticks = subjects.chain([&self.credential]).map(Subject::next_tick);
         let pause = self.pause.and_then(|pause| pause.until);
         let now = self.context.clock.now();

@@ -99,7 +99,8 @@ fn requests(log: &LogConfig, replay: &Replay) -> u64 {
 /// Slices of time are asked for by their span, and a record of theirs may not say when it was.
 #[derive(Debug)]
 pub(super) struct Within<S> {
-    sink: S,
+    /// A fetch moves it from one future to the next, each of which has room for it.
+    sink: Box<S>,
     stream: StreamId,
     span: Option<(Timestamp, Timestamp)>,
     dropped: u64,
@@ -111,7 +112,7 @@ impl<S> Within<S> {
         let by_time = matches!(paging, Paging::Window(_) | Paging::Feed { .. });
         let replay = replay.filter(|_| !by_time);
         Self {
-            sink,
+            sink: Box::new(sink),
             stream: stream.clone(),
             span: replay.map(|replay| (replay.from, replay.to)),
             dropped: 0,

@@ -19,7 +19,7 @@ const READ_AGAIN: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) id: StreamId,
-    pub(super) config: LogConfig,
+    pub(super) config: Arc<LogConfig>,
     pub(super) poll: Option<PollRecord>,
     /// Its integration's turn, if it was due when that was taken up.
     turn: Option<Timestamp>,
@@ -40,7 +40,7 @@ impl Stream {
     /// Takes up a stream where `stored` says that it stands; a poll that began later than `now`, by a clock that was ahead then, began now.
     pub(super) fn load(
         id: StreamId,
-        config: &LogConfig,
+        config: &Arc<LogConfig>,
         subject: Subject,
         stored: &Snapshot,
         now: Timestamp,
@@ -54,7 +54,7 @@ impl Stream {
             gone: false,
             subject,
             id,
-            config: config.clone(),
+            config: Arc::clone(config),
             fresh: false,
             running: false,
             last_success: None,
@@ -164,10 +164,10 @@ pub(super) fn restore(purse: &Purse, streams: &[Stream], now: Timestamp) {
 
 /// The replays of these logs that are not over.
 pub(super) fn replays<'l>(
-    logs: &'l [LogConfig],
+    logs: &'l [Arc<LogConfig>],
     integration: &IntegrationId,
     stored: &Snapshot,
-) -> Vec<(StreamId, &'l LogConfig)> {
+) -> Vec<(StreamId, &'l Arc<LogConfig>)> {
     let mut found = Vec::new();
     for key in stored.streams.keys() {
         let stream = StreamId::parse(key)
@@ -192,7 +192,7 @@ mod tests {
         let now = Timestamp::from_millis(1_767_690_487_000);
         let ahead = now + Duration::from_hours(24 * 3_650);
         let id = StreamId::new(&IntegrationId::new("acme").unwrap(), "audit", "");
-        let config = LogConfig::from(log_types::find("audit").unwrap());
+        let config = Arc::new(LogConfig::from(log_types::find("audit").unwrap()));
         for done in [true, false] {
             let record = StreamRecord {
                 poll: Some(PollRecord {

@@ -152,7 +152,7 @@ pub(in crate::mimecast) async fn fetch<S: Sink, G: Gate>(
             continue;
         }
         desk.place.begin(listed.key);
-        let (back, result) = read(&mut links, listed, desk).await;
+        let (back, result) = Box::pin(read(&mut links, listed, desk)).await;
         desk = back;
         if let Err(error) = result {
             let lost = match error {
