@@ -168,7 +168,13 @@ impl Open {
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         self.file.write_all(lines)?;
-        self.file.sync_data()?;
+        self.file.sync_data().map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => io::Error::new(
+                error.kind(),
+                "it is no regular file, so nothing that is written to it is known to be kept",
+            ),
+            _ => error,
+        })?;
         self.len += lines.len() as u64;
         Ok(())
     }
@@ -375,16 +381,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_disk_and_a_missing_folder_are_failures_and_nothing_is_accepted() {
+    async fn a_full_disk_a_missing_folder_and_what_cannot_be_synced_are_failures_and_nothing_is_accepted()
+     {
         let mut rig = Rig::new();
-        for (path, key) in [
-            ("/dev/full", "local/enospc"),
-            ("/no/such/folder/x", "local/io"),
+        for (path, key, why) in [
+            ("/dev/full", "local/enospc", "No space left"),
+            ("/no/such/folder/x", "local/io", "No such file"),
+            ("/dev/null", "local/io", "no regular file"),
         ] {
             rig.config.path = path.into();
             let delivery = rig.open().deliver(&numbered(2)).await;
             assert_eq!(delivery.accepted, 0);
-            assert_eq!(delivery.failure.unwrap().key(), key);
+            let failure = delivery.failure.unwrap();
+            assert_eq!(failure.key(), key);
+            assert!(failure.detail.contains(why), "{failure:?}");
         }
     }
 }
