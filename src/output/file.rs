@@ -168,12 +168,13 @@ impl Open {
 
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         self.file.write_all(lines)?;
-        self.file.sync_data().map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidInput => io::Error::new(
-                error.kind(),
-                "it is no regular file, so nothing that is written to it is known to be kept",
-            ),
-            _ => error,
+        let synced = self.file.sync_data();
+        synced.map_err(|error| {
+            if error.kind() != io::ErrorKind::InvalidInput {
+                return error;
+            }
+            let why = "it is no regular file, so nothing that is written to it is known to be kept";
+            io::Error::new(error.kind(), why)
         })?;
         self.len += lines.len() as u64;
         Ok(())
