@@ -256,7 +256,7 @@ async fn a_thousand_integrations_of_five_logs_stay_within_128_mib() {
     assert!(peak < 128 * MIB, "{} KiB at the height", peak >> 10);
 }
 
-/// Each log of mail is eleven streams with states and watches of their own.
+/// Ten streams of mail and the audit log, each with a state and a watch of its own.
 #[cfg(feature = "full-tests")]
 #[tokio::test]
 async fn a_thousand_integrations_of_all_mail_logs_stay_within_256_mib() {

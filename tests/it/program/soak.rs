@@ -11,7 +11,7 @@ use mimecast_collector::simulator::{Account, Action, Answer, Fault, Keep, Option
 use serde_json::Value;
 use tokio::time::MissedTickBehavior;
 
-use super::harness::{Bench, Program, look_until};
+use super::harness::{Bench, Program, look_until, within};
 
 /// The day of history that the program remembers is over in six minutes.
 const SCALE: u32 = 240;
@@ -116,10 +116,10 @@ fn fault(roll: u64) -> Fault {
 async fn waiting(bench: &Bench) -> u64 {
     let shown = bench.ended(&["status", "--json"]).await;
     let shown: Value = serde_json::from_str(&shown.out).unwrap();
-    let outputs = shown["outputs"].as_array().unwrap();
+    let outputs = shown.pointer("/outputs").unwrap().as_array().unwrap();
     let waiting = outputs
         .iter()
-        .map(|output| output["backlog_events"].as_u64().unwrap());
+        .map(|output| output.pointer("/backlog_events").unwrap().as_u64().unwrap());
     waiting.sum()
 }
 
@@ -177,7 +177,8 @@ async fn hours_at_ten_times_the_load_with_random_faults_leave_memory_descriptors
         (bench.handle.hec().distinct() >= published).then_some(())
     })
     .await;
-    while waiting(&bench).await > 0 {}
+    let taken = async { while waiting(&bench).await > 0 {} };
+    within("every output to have everything", taken).await;
     bench.assert_balanced().await;
     collector.stop().await;
 
