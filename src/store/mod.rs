@@ -14,6 +14,7 @@
 mod ack;
 mod ballast;
 mod books;
+mod chunk;
 mod command;
 mod database;
 mod dead;
@@ -53,13 +54,14 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 pub use books::{Books, Tally};
+pub use chunk::Chunk;
 pub use failures::last_failures;
 pub use forget::{Forget, Forgotten};
 pub use handover::{Left, Portrait, StreamPortrait, StreamState, Undelivered};
 pub use lane::LaneWriter;
 pub use notice::Notice;
 pub use open::InstallId;
-pub use outbox::{Ahead, Chunk, Outbox, ReadError};
+pub use outbox::{Ahead, Outbox, ReadError};
 pub use portable::{Portable, adopt, is_unused};
 pub use records::{
     Aside, AsideEvent, AsideRecord, Calls, LaneRecord, PollRecord, PositionRecord, Repair, Replay,

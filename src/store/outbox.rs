@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::chunk::Chunk;
 use super::segment::{self, Found};
 use super::{StoreError, ballast, blocking};
-use crate::model::{IntegrationId, LaneId, Position, Record, Timestamp};
+use crate::model::{IntegrationId, LaneId, Position, Timestamp};
 
 /// The committed part of all lanes; clones share it.
 #[derive(Clone, Debug)]
@@ -42,26 +43,6 @@ pub(super) struct View {
     first: u64,
     /// Bytes of each segment that is there.
     pub(super) segments: BTreeMap<u64, u64>,
-}
-
-/// Records read in order from one lane.
-#[derive(Clone, Debug, Default)]
-pub struct Chunk {
-    /// The records.
-    pub records: Vec<Record>,
-    spans: Vec<Span>,
-    start: Position,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    /// Before the first record taken of this frame.
-    start: Position,
-    records: u32,
-    /// The next frame.
-    end: Position,
-    /// Whether the frame was taken to its end.
-    whole: bool,
 }
 
 /// The next event of a lane behind a position, as the frame on disk says.
@@ -94,29 +75,6 @@ pub enum ReadError {
         /// What is wrong.
         reason: String,
     },
-}
-
-impl Chunk {
-    /// The place behind the first `records` records.
-    #[must_use]
-    pub fn position_after(&self, records: usize) -> Position {
-        let mut left = records;
-        let mut at = self.start;
-        for span in &self.spans {
-            let all = span.records as usize;
-            if left >= all && span.whole {
-                left -= all;
-                at = span.end;
-                continue;
-            }
-            let taken = u32::try_from(left).unwrap_or(u32::MAX);
-            return Position {
-                event: span.start.event + taken,
-                ..span.start
-            };
-        }
-        at
-    }
 }
 
 impl Outbox {
@@ -254,11 +212,23 @@ impl Outbox {
     ) -> Result<Chunk, ReadError> {
         let (outbox, id) = (self.clone(), lane.clone());
         let read = move || Ok(outbox.read_blocking(&id, from, max_bytes, max_records));
-        let closed = |_: StoreError| ReadError::Io {
-            lane: lane.clone(),
-            source: io::Error::other("the program is stopping"),
-        };
-        blocking(read).await.map_err(closed)?
+        blocking(read).await.map_err(|_| stopping(lane))?
+    }
+
+    /// Reads whole frames on behind what a chunk has of the lane, until it fills the limits or the lane ends.
+    ///
+    /// # Errors
+    /// See [`Outbox::read`]; what the chunk had is read again.
+    pub async fn read_on(
+        &self,
+        lane: &LaneId,
+        chunk: Chunk,
+        max_bytes: u64,
+        max_records: usize,
+    ) -> Result<Chunk, ReadError> {
+        let (outbox, id) = (self.clone(), lane.clone());
+        let read = move || Ok(outbox.read_frames(&id, chunk, max_bytes, max_records));
+        blocking(read).await.map_err(|_| stopping(lane))?
     }
 
     pub(super) fn read_blocking(
@@ -268,17 +238,27 @@ impl Outbox {
         max_bytes: u64,
         max_records: usize,
     ) -> Result<Chunk, ReadError> {
-        let mut chunk = Chunk {
-            start: from,
-            ..Chunk::default()
-        };
+        let mut chunk = self.read_frames(lane, Chunk::at(from), max_bytes, max_records)?;
+        chunk.limit(max_bytes, max_records);
+        Ok(chunk)
+    }
+
+    fn read_frames(
+        &self,
+        lane: &LaneId,
+        mut chunk: Chunk,
+        max_bytes: u64,
+        max_records: usize,
+    ) -> Result<Chunk, ReadError> {
         let Some(view) = self.lock().get(lane).cloned() else {
             return Ok(chunk);
         };
         // A reader may not have heard yet that the lane went on in a new segment.
-        let mut at = from.max(Position::start_of(view.first));
-        chunk.start = at;
-        let mut bytes = 0;
+        let mut at = chunk.end().max(Position::start_of(view.first));
+        if chunk.records.is_empty() {
+            chunk.start = at;
+        }
+        let mut bytes = chunk.bytes();
         let mut open: Option<(u64, File)> = None;
         while at < view.end && bytes < max_bytes && chunk.records.len() < max_records {
             let Some(len) = view.len_of(at.segment) else {
@@ -321,15 +301,10 @@ impl Outbox {
                         offset: at.offset + header.frame_len(),
                         event: 0,
                     };
-                    take(
-                        &mut chunk,
-                        at,
-                        end,
-                        records,
-                        &mut bytes,
-                        max_bytes,
-                        max_records,
-                    );
+                    let before = chunk.records.len();
+                    chunk.take(at, end, records);
+                    let new = chunk.records.iter().skip(before);
+                    bytes += new.map(|record| record.body.len() as u64).sum::<u64>();
                     at = end;
                 }
                 Ok(Found::Damaged(damage)) => {
@@ -499,37 +474,11 @@ impl View {
     }
 }
 
-/// Takes of a frame what the limits allow.
-fn take(
-    chunk: &mut Chunk,
-    at: Position,
-    end: Position,
-    records: Vec<Record>,
-    bytes: &mut u64,
-    max_bytes: u64,
-    max_records: usize,
-) {
-    let total = records.len();
-    let mut span = Span {
-        start: at,
-        records: 0,
-        end,
-        whole: false,
-    };
-    for record in records.into_iter().skip(at.event as usize) {
-        let len = record.body.len() as u64;
-        let full = *bytes + len > max_bytes || chunk.records.len() >= max_records;
-        if full && !chunk.records.is_empty() {
-            // The rest of this frame is read again: it stays in the page cache.
-            *bytes = max_bytes;
-            break;
-        }
-        *bytes += len;
-        chunk.records.push(record);
-        span.records += 1;
+fn stopping(lane: &LaneId) -> ReadError {
+    ReadError::Io {
+        lane: lane.clone(),
+        source: io::Error::other("the program is stopping"),
     }
-    span.whole = at.event as usize + span.records as usize == total;
-    chunk.spans.push(span);
 }
 
 fn damaged(chunk: Chunk, lane: &LaneId, at: Position, reason: &str) -> Result<Chunk, ReadError> {

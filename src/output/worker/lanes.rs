@@ -4,7 +4,7 @@ use crate::alert::About;
 use crate::health::{Policy, Seed};
 use crate::model::{LaneId, Timestamp};
 use crate::output::Output;
-use crate::store::{PositionRecord, Snapshot, StoreError};
+use crate::store::{Chunk, PositionRecord, Snapshot, StoreError};
 use crate::subject::Subject;
 
 use super::Worker;
@@ -14,6 +14,8 @@ use super::window::{Ticket, Window};
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) window: Window,
+    /// What was read and did not fit into the last batch.
+    pub(super) ahead: Option<Chunk>,
     /// Of this lane alone: what another lane delivers says nothing about these.
     pub(super) refused_in_a_row: u32,
     /// Attempts up to this one say nothing new about the lane.
@@ -78,6 +80,7 @@ impl<O: Output> Worker<O> {
             };
             let taken = Lane {
                 window: Window::at(*position),
+                ahead: None,
                 refused_in_a_row: 0,
                 judged: 0,
                 is_stuck: false,
@@ -85,6 +88,13 @@ impl<O: Output> Worker<O> {
                 subject: Subject::load(name, about, policy, stored, self.context.clock.now()),
             };
             self.lanes.insert(lane.clone(), taken);
+        }
+    }
+
+    /// Lets go of what was read ahead: nothing is under way, so it may be long until it is of use.
+    pub(super) fn rest(&mut self) {
+        for lane in self.lanes.values_mut() {
+            lane.ahead = None;
         }
     }
 

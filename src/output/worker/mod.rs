@@ -148,6 +148,9 @@ impl<O: Output> Worker<O> {
                 }
                 Next::Wait(until) => [until, self.next_look()].into_iter().flatten().min(),
             };
+            if self.under_way.len() == 0 {
+                self.rest();
+            }
             let clock = self.context.clock.clone();
             self.under_way.listen(&self.output, &clock);
             alive.waits(wait.map(|until| until.since(clock.now())));

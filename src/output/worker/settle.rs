@@ -7,14 +7,19 @@ use crate::health::machine::Attempt;
 use crate::health::{Class, Failure, Origin, Outcome, Scope, lookup};
 use crate::model::{Form, LaneId, Position};
 use crate::output::{Batch, BatchLimits, Delivery, Judge, Output, Receipt, Rejection, Verdict};
-use crate::store::{Ack, Aside, AsideEvent, ReadError, StoreError};
+use crate::store::{Ack, Aside, AsideEvent, Chunk, ReadError, StoreError};
 
 /// So many events refused in a row mean that the requests are wrong, not the events: better to stop than to divert a whole stream.
 const REFUSED_IN_A_ROW: u32 = 10;
 
+/// Lanes of which something is kept that was read for one batch and goes with the next: a frame or two of each.
+const AHEAD: usize = 4;
+
 impl<O: Output> Worker<O> {
     /// Reads one batch of a lane and sends it on its way.
     pub(super) async fn serve(&mut self, id: &LaneId) -> Result<(), StoreError> {
+        let others = self.lanes.iter().filter(|(other, _)| *other != id);
+        let keeping = others.filter(|(_, lane)| lane.ahead.is_some()).count();
         let Some(lane) = self.lanes.get_mut(id) else {
             return Ok(());
         };
@@ -23,8 +28,12 @@ impl<O: Output> Worker<O> {
         let (from, events) = due.map_or((lane.window.next(), events), |(from, due)| {
             (from, due.min(events))
         });
+        // Only what is read on is read ahead of: what is offered again lies before it.
+        let ahead = lane.ahead.take_if(|_| due.is_none());
+        let ahead = ahead.filter(|ahead| ahead.start() == from);
+        let ahead = ahead.unwrap_or_else(|| Chunk::at(from));
         let outbox = self.context.store.outbox().clone();
-        let mut chunk = match outbox.read(id, from, bytes as u64, events).await {
+        let mut chunk = match outbox.read_on(id, ahead, bytes as u64, events).await {
             Ok(chunk) => chunk,
             Err(ReadError::Damaged { at, reason, .. }) => {
                 return self.step_over(id, at, &reason).await;
@@ -44,7 +53,12 @@ impl<O: Output> Worker<O> {
             }
             return Ok(());
         }
-        let batch = all.slice(0..self.output.fitting(&all).max(1));
+        let limited = all.first(BatchLimits { bytes, events });
+        let batch = limited.slice(0..self.output.fitting(&limited).max(1));
+        if due.is_none() && batch.len() < all.len() && keeping < AHEAD {
+            let rest = all.slice(batch.len()..all.len()).records().to_vec();
+            lane.ahead = Some(chunk.behind(batch.len(), rest));
+        }
         self.ticket += 1;
         let ticket = self.ticket;
         lane.waiting = None;

@@ -423,3 +423,51 @@ async fn a_batch_that_is_out_is_finished_before_a_stop() {
     assert_eq!(rig.offered(), ["audit a b c d"]);
     rig.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_is_read_once_for_all_batches_that_it_fills() {
+    let mut rig = Rig::new().await;
+    rig.store("audit", &[&["a", "b", "c", "d", "e", "f", "g", "h", "i"]])
+        .await;
+    let (lane, end) = rig.store.outbox().lanes().remove(0);
+    let path = rig.dir.path().join("lanes").join(lane.folder());
+    let path = path.join(format!("{:016}.seg", end.segment));
+    rig.start(move |batch, before| {
+        if before == 0 {
+            // From now on it cannot be read.
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.write_all_at(b"no frame", 0).unwrap();
+        }
+        all(batch)
+    })
+    .await;
+    rig.wait(5).await;
+    assert_eq!(rig.offered(), ["audit a b c d", "audit e f g h", "audit i"]);
+    rig.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_ahead_stands_behind_what_is_offered_again() {
+    let mut rig = Rig::new().await;
+    rig.store("audit", &[&["a", "b", "c"], &["d", "e", "f"], &["g"]])
+        .await;
+    rig.start(|batch, before| match before {
+        0 => all(batch),
+        1 => Delivery::cut_short(1, failure("9")),
+        2 => Delivery::split(failure("9")),
+        _ => all(batch),
+    })
+    .await;
+    rig.wait(120).await;
+    assert_eq!(
+        rig.offered(),
+        [
+            "audit a b c d",
+            "audit e f g",
+            "audit f g",
+            "audit f",
+            "audit g"
+        ]
+    );
+    rig.end().await;
+}
