@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::buffers::{Buffers, Lent};
 use crate::model::{Cursor, Event, EventId, Form, Record, Timestamp};
 
 /// Unpacked bytes at which a frame is closed; a single larger event makes a larger frame.
@@ -285,15 +286,23 @@ fn text(bytes: &[u8]) -> Result<&str, Damage> {
 }
 
 /// Unpacks a payload and reads its events.
-pub(super) fn parse_payload(header: &Header, stored: Vec<u8>) -> Result<Vec<Record>, Damage> {
-    if crc32c::crc32c(&stored) != header.crc {
+pub(super) fn parse_payload(
+    header: &Header,
+    stored: Lent,
+    buffers: &Buffers,
+) -> Result<Vec<Record>, Damage> {
+    if crc32c::crc32c(stored.as_ref()) != header.crc {
         return Err(Damage::Payload("its checksum differs"));
     }
     let payload = match header.codec {
-        PLAIN => Bytes::from(stored),
-        LZ4 => lz4_flex::block::decompress(&stored, header.unpacked as usize)
-            .map(Bytes::from)
-            .map_err(|_| Damage::Payload("it does not unpack"))?,
+        PLAIN => Bytes::from_owner(stored),
+        LZ4 => {
+            let mut unpacked = buffers.lend(header.unpacked as usize);
+            let len = lz4_flex::block::decompress_into(stored.as_ref(), unpacked.as_mut())
+                .map_err(|_| Damage::Payload("it does not unpack"))?;
+            unpacked.truncate(len);
+            Bytes::from_owner(unpacked)
+        }
         _ => return Err(Damage::Payload("unknown codec")),
     };
     // No more than fit: the number is the header's word.
@@ -383,7 +392,10 @@ mod tests {
         let payload = bytes
             .get(start..start + header.payload_len())
             .ok_or(Damage::Payload("cut"))?;
-        let records = parse_payload(&header, payload.to_vec())?;
+        let buffers = Buffers::default();
+        let mut stored = buffers.lend(payload.len());
+        stored.as_mut().copy_from_slice(payload);
+        let records = parse_payload(&header, stored, &buffers)?;
         Ok((header, records))
     }
 

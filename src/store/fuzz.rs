@@ -4,6 +4,7 @@
     reason = "a panic is what the fuzzer looks for"
 )]
 
+use super::buffers::Buffers;
 use super::frame::{self, Builder, Damage, FIXED, Header};
 use crate::model::{Cursor, Event, EventId, Form, Record, Timestamp};
 
@@ -28,7 +29,10 @@ fn read(bytes: &[u8]) -> Result<(Header, Vec<Record>), Damage> {
     let header = frame::parse_header(fixed, names)?;
     let start = FIXED + names.len();
     let payload = bytes.get(start..start + header.payload_len()).ok_or(cut)?;
-    let records = frame::parse_payload(&header, payload.to_vec())?;
+    let buffers = Buffers::default();
+    let mut stored = buffers.lend(payload.len());
+    stored.as_mut().copy_from_slice(payload);
+    let records = frame::parse_payload(&header, stored, &buffers)?;
     Ok((header, records))
 }
 

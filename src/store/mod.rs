@@ -14,6 +14,7 @@
 mod ack;
 mod ballast;
 mod books;
+mod buffers;
 mod chunk;
 mod command;
 mod database;

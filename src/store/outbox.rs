@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::buffers::Buffers;
 use super::chunk::Chunk;
 use super::segment::{self, Found};
 use super::{StoreError, ballast, blocking};
@@ -28,6 +29,8 @@ struct Inner {
     root: PathBuf,
     lanes: Mutex<BTreeMap<LaneId, View>>,
     commits: watch::Sender<u64>,
+    /// For what is read.
+    buffers: Buffers,
     /// Bytes of the quarantine.
     aside: AtomicU64,
     /// Nothing more may be fetched: what is left of the disk is for the outputs' positions.
@@ -83,6 +86,7 @@ impl Outbox {
             root,
             lanes: Mutex::default(),
             commits: watch::Sender::new(0),
+            buffers: Buffers::default(),
             aside: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
@@ -93,6 +97,11 @@ impl Outbox {
     #[must_use]
     pub fn commits(&self) -> watch::Receiver<u64> {
         self.0.commits.subscribe()
+    }
+
+    /// Gives memory that reading may use again back to the system: nothing will be read for a while.
+    pub fn rest(&self) {
+        self.0.buffers.let_go();
     }
 
     /// Each lane with the place behind its last committed event.
@@ -292,7 +301,7 @@ impl Outbox {
                 }
                 continue;
             }
-            let found = segment::read_frame(&file, at.offset, len);
+            let found = segment::read_frame(&file, at.offset, len, &self.0.buffers);
             open = Some((at.segment, file));
             match found {
                 Ok(Found::Frame(header, records)) => {

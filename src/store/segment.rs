@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use super::buffers::Buffers;
 use super::frame::{self, Damage, FIXED, Header};
 use super::{StoreError, durable};
 use crate::model::{Position, Record};
@@ -85,7 +86,12 @@ pub(super) enum Found {
 }
 
 /// Reads the frame at `offset` of an open segment of which `len` bytes count.
-pub(super) fn read_frame(file: &File, offset: u64, len: u64) -> io::Result<Found> {
+pub(super) fn read_frame(
+    file: &File,
+    offset: u64,
+    len: u64,
+    buffers: &Buffers,
+) -> io::Result<Found> {
     const CUT: Damage = Damage::Header("the segment ends within it");
     let Some(header) = read_header(file, offset, len)? else {
         return Ok(Found::Damaged(CUT));
@@ -94,13 +100,13 @@ pub(super) fn read_frame(file: &File, offset: u64, len: u64) -> io::Result<Found
         Ok(header) => header,
         Err(damage) => return Ok(Found::Damaged(damage)),
     };
-    let mut payload = vec![0; header.payload_len()];
-    let at = offset + header.frame_len() - payload.len() as u64;
-    if !read_all(file, &mut payload, at)? {
+    let mut stored = buffers.lend(header.payload_len());
+    let at = offset + header.frame_len() - header.payload_len() as u64;
+    if !read_all(file, stored.as_mut(), at)? {
         let damage = Damage::Payload("the segment ends within it");
         return Ok(Found::Damaged(damage));
     }
-    Ok(match frame::parse_payload(&header, payload) {
+    Ok(match frame::parse_payload(&header, stored, buffers) {
         Ok(records) => Found::Frame(header, records),
         Err(damage) => Found::Damaged(damage),
     })

@@ -91,11 +91,12 @@ impl<O: Output> Worker<O> {
         }
     }
 
-    /// Lets go of what was read ahead: nothing is under way, so it may be long until it is of use.
+    /// Lets go of what was read ahead, and of its memory: nothing is under way, so it may be long until it is of use.
     pub(super) fn rest(&mut self) {
         for lane in self.lanes.values_mut() {
             lane.ahead = None;
         }
+        self.context.store.outbox().rest();
     }
 
     /// The next lane in turn that has something and may be served.
