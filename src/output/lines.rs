@@ -70,8 +70,10 @@ impl<'a> Lines<'a> {
     }
 
     fn write_json(&self, out: &mut Vec<u8>, record: &Record) -> io::Result<()> {
-        let (id, time, labels) = (record.id, record.time, &self.labels);
-        write!(out, r#"{{"event_id":"{id}","time":"{time}"{labels}"#)?;
+        out.write_all(br#"{"event_id":""#)?;
+        out.write_all(&record.id.digits())?;
+        write!(out, r#"","time":"{}""#, record.time)?;
+        out.write_all(self.labels.as_bytes())?;
         serde_json::to_writer(&mut *out, &*record.kind)?;
         out.write_all(br#","event":"#)?;
         write_event(out, record)?;

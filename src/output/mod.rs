@@ -313,9 +313,14 @@ pub enum OpenError {
 
 /// Compresses a request's body.
 fn gzip(raw: &[u8], level: u32) -> io::Result<Vec<u8>> {
-    let mut gzip = GzEncoder::new(Vec::with_capacity(raw.len() / 2), Compression::new(level));
+    let mut gzip = packer(raw.len(), level);
     gzip.write_all(raw)?;
     gzip.finish()
+}
+
+/// Compresses about `len` bytes that are written to it.
+fn packer(len: usize, level: u32) -> GzEncoder<Vec<u8>> {
+    GzEncoder::new(Vec::with_capacity(len / 2), Compression::new(level))
 }
 
 /// Runs work that encodes, compresses or may block on a thread of its own; a panic in it is one here.

@@ -18,7 +18,7 @@ use crate::model::{Form, Record, Timestamp};
 use crate::output::batching::Oversized;
 use crate::output::directory::Directory;
 use crate::output::format::json::{quoted, write_event};
-use crate::output::{Batch, gzip};
+use crate::output::{Batch, packer};
 
 /// What surrounds every event of an output.
 #[derive(Debug)]
@@ -54,23 +54,33 @@ impl Encoder {
         let estimate = batch
             .bytes()
             .saturating_add(batch.len().saturating_mul(384));
-        let mut out = Vec::with_capacity(estimate.min(max_len));
-        let mut events = 0;
+        let whole = estimate.min(max_len);
+        let mut gzip = self.gzip.map(|level| packer(whole, level));
+        let mut out = Vec::with_capacity(if gzip.is_some() { 2 * PIECE } else { whole });
+        let (mut events, mut packed) = (0, 0);
         for record in batch.records() {
             let before = out.len();
             match oversized.shortened(batch, record) {
                 Some(short) => shared.write(&mut out, &short)?,
                 None => shared.write(&mut out, record)?,
             }
-            if out.len() > max_len && events > 0 {
+            if packed + out.len() > max_len && events > 0 {
                 out.truncate(before);
                 break;
             }
             events += 1;
+            if let Some(gzip) = gzip.as_mut().filter(|_| out.len() >= PIECE) {
+                gzip.write_all(&out)?;
+                packed += out.len();
+                out.clear();
+            }
         }
-        let raw_len = out.len();
-        let bytes = match self.gzip {
-            Some(level) => gzip(&out, level)?,
+        let raw_len = packed + out.len();
+        let bytes = match gzip {
+            Some(mut gzip) => {
+                gzip.write_all(&out)?;
+                gzip.finish()?
+            }
             None => out,
         };
         Ok(Body {
@@ -97,6 +107,9 @@ impl Encoder {
         .count()
     }
 }
+
+/// 64 KiB: what is packed at a time. It stays in the processor's cache, and a whole body would be fresh memory each time.
+const PIECE: usize = 64 << 10;
 
 /// Bytes of an event besides its body and what [`Shared`] holds: its time and its id.
 const AROUND: usize = 96;
