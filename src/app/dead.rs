@@ -38,7 +38,7 @@ pub(super) async fn send_again(context: &Context, number: u64) -> Result<Value, 
             "dead letter {number} was put aside before it became an event: there is nothing to send"
         ));
     };
-    let outputs = context.status.report(context.clock.now()).outputs;
+    let outputs = context.status.outputs();
     if !outputs.iter().any(|one| one.name == output) {
         return Err(format!(
             "dead letter {number} was for {output}, which is not in the configuration"

@@ -63,7 +63,7 @@ pub(super) async fn drain(
 }
 
 fn left(context: &Context, of: u64, is_over: bool) -> Draining {
-    let outputs = context.status.report(context.clock.now()).outputs;
+    let outputs = context.status.outputs();
     let out = outputs.iter().filter(|output| output.in_flight > 0);
     let outputs: Vec<_> = out
         .map(|output| (output.name.to_string(), output.in_flight))

@@ -103,10 +103,10 @@ pub fn step(policy: &Policy, standing: Standing, outcome: &Outcome<'_>, now: Tim
             } else {
                 state
             };
-            let corrected = correction(attempt, clock.as_ref(), now);
+            let corrected = correction(attempt, clock.as_deref(), now);
             let (state, action) = failed(policy, state, attempt, corrected.is_some(), now);
             if action == Action::CorrectClock {
-                clock = corrected;
+                clock = corrected.map(Box::new);
             }
             (state, action)
         }
@@ -208,7 +208,7 @@ fn failed(
     now: Timestamp,
 ) -> (State, Action) {
     let failure = attempt.failure;
-    let cause = Cause::of(failure).after(state.cause());
+    let cause = Box::new(Cause::of(failure).after(state.cause()));
     let row = cause.row();
     // A signature is only refused because of the clock if its date was wrong.
     let class = if row.class == Class::ClockSkewed && !correctable {
@@ -218,18 +218,18 @@ fn failed(
     };
     let since = state.since().unwrap_or(now);
     let in_a_row = in_a_row(&state).saturating_add(1);
-    let retry_in = |wait: Duration, attempts: u32, cause: Cause| State::Retrying {
+    let retry_in = |wait: Duration, attempts: u32, cause: Box<Cause>| State::Retrying {
         attempts,
         since,
         until: now + wait,
         cause,
     };
-    let renewing = |cause: Cause| State::Renewing {
+    let renewing = |cause: Box<Cause>| State::Renewing {
         attempts: state.attempts(),
         since,
         cause,
     };
-    let block = |wait: Option<Duration>, cause: Cause| State::Blocked {
+    let block = |wait: Option<Duration>, cause: Box<Cause>| State::Blocked {
         attempts: blocks(&state, row).saturating_add(1),
         since,
         until: wait.map(|wait| now + wait),

@@ -99,7 +99,7 @@ pub struct Standing {
     pub raised: Option<Raised>,
     /// How the time of signatures differs from our clock, or did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clock: Option<Correction>,
+    pub clock: Option<Box<Correction>>,
 }
 
 impl Standing {
@@ -137,6 +137,8 @@ pub struct Correction {
 }
 
 /// How a subject is doing. `attempts` counts failures in a row, `since` is when the subject was healthy last.
+///
+/// Causes are boxed: of tens of thousands of subjects nearly all are healthy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
@@ -150,7 +152,7 @@ pub enum State {
         /// When the subject was healthy last.
         since: Timestamp,
         /// What was wrong.
-        cause: Cause,
+        cause: Box<Cause>,
     },
     /// It will pass; the next try has its time.
     Retrying {
@@ -161,7 +163,7 @@ pub enum State {
         /// The time of the next try.
         until: Timestamp,
         /// What was wrong.
-        cause: Cause,
+        cause: Box<Cause>,
     },
     /// The server asked for fewer requests.
     Throttled {
@@ -172,7 +174,7 @@ pub enum State {
         /// The time of the next try.
         until: Timestamp,
         /// What was wrong.
-        cause: Cause,
+        cause: Box<Cause>,
     },
     /// It will not pass by itself, or may not be tried.
     Blocked {
@@ -185,7 +187,7 @@ pub enum State {
         /// The credential that was refused.
         fingerprint: Option<Fingerprint>,
         /// What was wrong.
-        cause: Cause,
+        cause: Box<Cause>,
     },
 }
 
@@ -290,7 +292,7 @@ impl State {
 
     /// What was wrong, unless healthy.
     #[must_use]
-    pub const fn cause(&self) -> Option<&Cause> {
+    pub fn cause(&self) -> Option<&Cause> {
         match self {
             Self::Healthy => None,
             Self::Renewing { cause, .. }
@@ -357,7 +359,12 @@ mod tests {
             since: NOW,
             until,
             fingerprint: Some(Fingerprint::of(b"install", &["old"])),
-            cause: Cause::of(&Failure::new(Origin::Mimecast, 401, code, "POST /x")),
+            cause: Box::new(Cause::of(&Failure::new(
+                Origin::Mimecast,
+                401,
+                code,
+                "POST /x",
+            ))),
         }
     }
 
@@ -370,7 +377,7 @@ mod tests {
             since: NOW,
             until: None,
             fingerprint: Some(Fingerprint::of(b"k", &["a"])),
-            cause: Cause::of(&failure),
+            cause: Box::new(Cause::of(&failure)),
         };
         let json = serde_json::to_string(&state).unwrap();
         assert_eq!(
@@ -396,11 +403,11 @@ mod tests {
             code: "418/0001".to_owned(),
             healthy: None,
         });
-        standing.clock = Some(Correction {
+        standing.clock = Some(Box::new(Correction {
             ahead_ms: -90_000,
             at: NOW,
             fingerprint: None,
-        });
+        }));
         let json = serde_json::to_string(&standing).unwrap();
         assert!(json.ends_with(
             r#","raised":{"since":1767690487000,"told":1767690487000,"code":"418/0001"},"clock":{"ahead_ms":-90000,"at":1767690487000,"fingerprint":null}}"#

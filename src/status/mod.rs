@@ -235,6 +235,12 @@ impl Status {
         self.board().cluster = Some(cluster);
     }
 
+    /// The outputs as they stand, for who asks of nothing else: a report of a thousand integrations has megabytes.
+    #[must_use]
+    pub fn outputs(&self) -> Vec<OutputReport> {
+        self.board().outputs.values().cloned().collect()
+    }
+
     /// Everything as it stands at `now`.
     #[must_use]
     pub fn report(&self, now: Timestamp) -> Report {
