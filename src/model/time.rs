@@ -40,6 +40,12 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The first whole second that does not lie before this moment.
+    #[must_use]
+    pub const fn next_second(self) -> Self {
+        Self(self.0.saturating_add(999).div_euclid(1000) * 1000)
+    }
+
     /// The moment as the calendar library's type, for formatting; clamped to its range.
     #[must_use]
     pub fn calendar(self) -> jiff::Timestamp {
@@ -81,6 +87,15 @@ impl fmt::Display for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_second_is_whole_and_no_earlier() {
+        let next = |ms| Timestamp::from_millis(ms).next_second().as_millis();
+        assert_eq!(
+            [next(0), next(1), next(1000), next(-1), next(-1000)],
+            [0, 1000, 1000, 0, -1000]
+        );
+    }
 
     #[test]
     fn both_spellings_of_an_offset_are_read_and_utc_is_written() {

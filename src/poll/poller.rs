@@ -6,30 +6,30 @@
 
 mod dates;
 mod replays;
+mod start;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{IntegrationConfig, LogConfig};
 use super::gate::{FetchGate, PollGate};
 use super::heartbeat::{Beating, Heartbeat};
 use super::purse::Purse;
-use super::replay::Within;
 use super::room::Room;
 use super::stream::{Stream, replays, restore, share};
 use super::{Command, Shared, schedule};
 use crate::health::machine::Attempt;
 use crate::health::{Action, Class, Failure, Origin, Outcome, Policy, Row, Scope, Seed, lookup};
-use crate::mimecast::{FetchError, Job, Progress, Source};
+use crate::mimecast::{FetchError, Progress, Source};
 use crate::model::{IntegrationId, SinkError, Timestamp};
 use crate::pause::{Pause, Paused};
 use crate::secret::Fingerprint;
 use crate::status::Condition;
-use crate::store::{PollRecord, Snapshot, StoreError};
+use crate::store::{Asked, Snapshot, StoreError};
 use crate::subject::{Context, Subject};
 
 /// Fetches of one integration at a time, once its credential has proved good.
@@ -176,11 +176,7 @@ impl<S: Source> Poller<S> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                Some(done) = self.fetches.join_next() => match done {
-                    Ok(done) => self.finish(done).await?,
-                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                    Err(_) => {}
-                },
+                Some(first) = self.fetches.join_next() => self.finish(first).await?,
                 Some(command) = self.commands.recv() => self.obey(command).await?,
                 () = sleep => {}
             }
@@ -297,93 +293,37 @@ impl<S: Source> Poller<S> {
         Some(ready.max(budget))
     }
 
-    async fn start_what_is_due(&mut self) -> Result<(), StoreError> {
-        if self.pause.is_some() {
-            return Ok(());
+    /// Takes what `first` and others that are over came to: failures at once, then what the others found out of their polls, in one
+    /// transaction.
+    async fn finish(&mut self, first: Result<Done, JoinError>) -> Result<(), StoreError> {
+        let others = std::iter::from_fn(|| self.fetches.try_join_next());
+        let (mut asked, mut well) = (Vec::new(), Vec::new());
+        for one in std::iter::once(first).chain(others).collect::<Vec<_>>() {
+            match one {
+                Ok(done) if done.result.is_ok() => well.push(done),
+                Ok(failed) => self.judge_one(failed).await?,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => {}
+            }
         }
         let (now, wall) = (self.context.clock.now(), self.context.clock.wall());
-        let mut due = Vec::new();
-        for (index, stream) in self.streams.iter().enumerate() {
-            let ready = self.ready(stream, now).filter(|at| *at <= now);
-            if let Some(at) = ready.filter(|_| !stream.running) {
-                let left = stream.retention_left(now, wall);
-                due.push((!stream.is_late(now), left, at, index));
+        for done in &well {
+            if let (Ok(progress), Some(stream)) = (&done.result, self.streams.get_mut(done.stream))
+                && let Some(poll) = &mut stream.poll
+                && schedule::note(poll, *progress)
+            {
+                poll.calls = self.purse.calls(&stream.config.log.path, now);
+                asked.push(Asked::new(&stream.id, *poll, wall - stream.config.start));
             }
         }
-        let outbox = self.context.store.outbox();
-        if due.is_empty() || self.room.is_full(outbox, &self.id) {
-            return Ok(());
-        }
-        // A block may have come to its end.
-        self.set_gate(now);
-        due.sort_unstable();
-        for (_, _, _, index) in due {
-            if self.fetches.len() >= self.places() {
-                break;
-            }
-            self.start(index, now).await?;
+        self.context.store.asked(asked).await?;
+        for done in well {
+            self.judge_one(done).await?;
         }
         Ok(())
     }
 
-    /// Makes the attempt durable, then lets it go out.
-    async fn start(&mut self, index: usize, now: Timestamp) -> Result<(), StoreError> {
-        let store = &self.context.store;
-        let Some(stream) = self.streams.get_mut(index) else {
-            return Ok(());
-        };
-        let path = &stream.config.log.path;
-        if self.purse.take(path, &stream.id, now).is_err() {
-            // One that was started before it took the last call.
-            return Ok(());
-        }
-        let wall = self.context.clock.wall();
-        let calls = self.purse.calls(path, now);
-        let record = schedule::next_record(stream.poll.as_ref(), stream.fresh, now);
-        // What is counted is durable before the call goes out.
-        let record = record.or(stream.poll.filter(|_| calls.is_some()));
-        if let Some(record) = record {
-            let record = PollRecord { calls, ..record };
-            let origin = wall - stream.config.start;
-            store.poll(&stream.id, record, origin).await?;
-            stream.poll = Some(record);
-        }
-        stream.fresh = false;
-        stream.running = true;
-        self.context.status.polled(&stream.id);
-        let known = store.stream(&stream.id).await?;
-        stream.reached = known.newest.or(known.origin);
-        let sink = store.writer(&stream.id).await?;
-        let replay = stream.replay.as_ref();
-        let job = Job {
-            until: replay.map(|replay| replay.to),
-            stream: stream.id.clone(),
-            log: stream.config.log.clone(),
-            cursor: sink.cursor().cloned(),
-            start: known.origin.unwrap_or(wall - stream.config.start),
-            polled: stream.poll.map_or(now, |poll| poll.started),
-            slice: schedule::slice(stream.poll.as_ref()),
-        };
-        let sink = Within::new(sink, &stream.id, job.log.paging, replay);
-        let (source, gate) = (
-            Arc::clone(&self.source),
-            self.gate
-                .for_fetch(&stream.id, Some(&stream.config.log.path)),
-        );
-        let epoch = self.epoch;
-        self.fetches.spawn(async move {
-            let result = source.fetch(job, sink, gate.clone()).await;
-            Done {
-                stream: index,
-                epoch,
-                gate,
-                result,
-            }
-        });
-        Ok(())
-    }
-
-    async fn finish(&mut self, done: Done) -> Result<(), StoreError> {
+    async fn judge_one(&mut self, done: Done) -> Result<(), StoreError> {
         if let Some(stream) = self.streams.get_mut(done.stream) {
             stream.running = false;
         }
@@ -414,13 +354,6 @@ impl<S: Source> Poller<S> {
         stream.last_success = Some(now);
         stream.subject.may_lack(false);
         stream.fresh = progress != Progress::CaughtUp;
-        if let Some(poll) = &mut stream.poll
-            && schedule::note(poll, progress)
-        {
-            let origin = self.context.clock.wall() - stream.config.start;
-            poll.calls = self.purse.calls(&stream.config.log.path, now);
-            store.poll(&stream.id, *poll, origin).await?;
-        }
         tracing::debug!(stream = %stream.id, ?progress, "step done");
         stream.subject.judge(store, &Outcome::Success, now).await?;
         // While it may not be asked, the good news is older than the bad.

@@ -18,7 +18,8 @@ const SHORTEST_SLICE: Duration = Duration::from_secs(60);
 
 /// When the stream's next step is due, whatever the states of health say.
 ///
-/// `fresh` says that the step before succeeded in this process and there is more: then at once.
+/// `fresh` says that the step before succeeded in this process and there is more: then at once. Polls begin at whole seconds, so that those
+/// of many integrations share the transactions that make them durable.
 #[must_use]
 pub(super) fn due(
     poll: Option<&PollRecord>,
@@ -32,7 +33,8 @@ pub(super) fn due(
         // a moment ago.
         Some(poll) if poll.done => {
             let next = poll.started.min(now) + interval + RECORDED_WITHIN.min(interval);
-            next.max(poll.attempted.min(now) + interval.min(CONTINUE_AFTER + RECORDED_WITHIN))
+            let earliest = poll.attempted.min(now) + interval.min(CONTINUE_AFTER + RECORDED_WITHIN);
+            next.max(earliest).next_second()
         }
         Some(_) if fresh => now,
         Some(poll) => poll.attempted.min(now) + CONTINUE_AFTER + RECORDED_WITHIN,

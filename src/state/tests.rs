@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::{Event, EventId, Form, IntegrationId, Sink as _};
-use crate::store::{Ack, PollRecord};
+use crate::store::{Ack, Asked, PollRecord};
 
 const NOW: Timestamp = Timestamp::from_millis(1_767_690_487_000);
 
@@ -37,7 +37,10 @@ async fn collected(root: &Path, delivered: usize) {
         calls: None,
     };
     let origin = NOW - Duration::from_hours(240);
-    store.poll(&stream, poll, origin).await.unwrap();
+    store
+        .asked(vec![Asked::new(&stream, poll, origin)])
+        .await
+        .unwrap();
     let mut writer = store.writer(&stream).await.unwrap();
     let write = move || {
         for (part, next) in ["one", "two"].into_iter().enumerate() {

@@ -9,8 +9,7 @@ use super::forget::{Forget, Forgotten};
 use super::handover::Handover;
 use super::lane::{Appended, Opened};
 use super::{
-    Ack, AsideRecord, Detour, Notice, PollRecord, Portable, Replay, Snapshot, StoreError,
-    StreamRecord,
+    Ack, AsideRecord, Asked, Detour, Notice, Portable, Replay, Snapshot, StoreError, StreamRecord,
 };
 use crate::model::{Cursor, LaneId, Position, Route, StreamId, Timestamp};
 
@@ -33,10 +32,8 @@ pub(super) enum Command {
         part: Box<Appended>,
         reply: Reply<()>,
     },
-    Poll {
-        stream: StreamId,
-        poll: PollRecord,
-        origin: Timestamp,
+    Asked {
+        polls: Vec<Asked>,
         reply: Reply<()>,
     },
     Reset {

@@ -149,7 +149,10 @@ impl Life {
             done: true,
             calls: None,
         };
-        self.store.poll(stream, poll, at).await.unwrap();
+        self.store
+            .asked(vec![Asked::new(stream, poll, at)])
+            .await
+            .unwrap();
     }
 
     async fn cursor(&self, kind: &Kind) -> u64 {

@@ -301,6 +301,29 @@ async fn with<T: Send + 'static>(
     }
 }
 
+/// A poll of a stream, or its continuation, to be recorded.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The stream.
+    pub stream: StreamId,
+    /// What is known of the poll.
+    pub poll: PollRecord,
+    /// By the wall clock, where the first poll of all begins.
+    pub origin: Timestamp,
+}
+
+impl Asked {
+    /// That `stream` is asked; `origin` counts if it never was before.
+    #[must_use]
+    pub fn new(stream: &StreamId, poll: PollRecord, origin: Timestamp) -> Self {
+        Self {
+            stream: stream.clone(),
+            poll,
+            origin,
+        }
+    }
+}
+
 /// How far a receiver went, to be committed.
 #[derive(Clone, Debug)]
 pub struct Ack {
@@ -340,24 +363,15 @@ impl Store {
         self.ask(|reply| Command::Stream { stream, reply }).await
     }
 
-    /// Records that a poll, or its continuation, is about to ask.
+    /// Records that streams are about to be asked, or were: in one transaction, as those of an integration are due together.
     ///
     /// # Errors
     /// [`StoreError::Closed`].
-    pub async fn poll(
-        &self,
-        stream: &StreamId,
-        poll: PollRecord,
-        origin: Timestamp,
-    ) -> Result<(), StoreError> {
-        let stream = stream.clone();
-        self.ask(|reply| Command::Poll {
-            stream,
-            poll,
-            origin,
-            reply,
-        })
-        .await
+    pub async fn asked(&self, polls: Vec<Asked>) -> Result<(), StoreError> {
+        if polls.is_empty() {
+            return Ok(());
+        }
+        self.ask(|reply| Command::Asked { polls, reply }).await
     }
 
     /// Sets a stream back to `cursor`, and what the source remembers of it to nothing, or the repeat would be taken for known. With

@@ -135,7 +135,10 @@ impl Life {
                     done: false,
                     calls: None,
                 };
-                self.store.poll(&stream(n), poll, at).await.unwrap();
+                self.store
+                    .asked(vec![Asked::new(&stream(n), poll, at)])
+                    .await
+                    .unwrap();
             }
             6 => {
                 facts.health += 1;
@@ -286,7 +289,10 @@ async fn first_poll(root: &Path) -> (Life, Facts) {
             done: false,
             calls: None,
         };
-        life.store.poll(&stream(n), poll, at).await.unwrap();
+        life.store
+            .asked(vec![Asked::new(&stream(n), poll, at)])
+            .await
+            .unwrap();
     }
     (life, facts)
 }

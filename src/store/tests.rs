@@ -643,7 +643,10 @@ async fn a_replay_is_for_its_output_alone_and_forgotten_once_it_is_delivered() {
         done: true,
         calls: None,
     };
-    store.poll(&replay, poll, poll.started).await.unwrap();
+    store
+        .asked(vec![Asked::new(&replay, poll, poll.started)])
+        .await
+        .unwrap();
     assert!(
         !store.forget_replay(&replay).await.unwrap(),
         "not delivered yet"

@@ -164,7 +164,7 @@ impl Engine {
             | Command::Restore { .. }
             | Command::Handover(_)
             | Command::Commit { .. }
-            | Command::Poll { .. }
+            | Command::Asked { .. }
             | Command::Reset { .. }
             | Command::Health { .. }
             | Command::Route { .. }
@@ -232,16 +232,13 @@ impl Engine {
                 }
                 Err(error) => return Err(error),
             },
-            Command::Poll {
-                stream,
-                poll,
-                origin,
-                reply,
-            } => {
-                let record = self.stream(&stream, changed);
-                record.poll = Some(poll);
-                record.polled(&poll);
-                record.origin.get_or_insert(origin);
+            Command::Asked { polls, reply } => {
+                for asked in polls {
+                    let record = self.stream(&asked.stream, changed);
+                    record.poll = Some(asked.poll);
+                    record.polled(&asked.poll);
+                    record.origin.get_or_insert(asked.origin);
+                }
                 answer(reply, Ok(()))
             }
             Command::Reset {
